@@ -1,0 +1,1 @@
+"""The command line `pgcad`: a thin client of SQL."""

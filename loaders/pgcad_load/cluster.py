@@ -136,7 +136,8 @@ class LocalCluster:
         if self._postmaster() is not None:
             return
         self._wait_for_orphans()
-        (self.data / "postmaster.pid").unlink(missing_ok=True)  # of a crash: its process is not our postmaster
+        for lock in (self.data / "postmaster.pid", self.socket_dir / f".s.PGSQL.{self.port}.lock"):
+            lock.unlink(missing_ok=True)  # of a crash; the server itself is fooled when the pid is a zombie or reused
         started = self._run("pg_ctl", "start", "-w", "-t", "120", "-D", self.data, "-l", self.log, check=False)
         if started.returncode != 0:
             raise ClusterError(f"PostgreSQL did not start. The end of {self.log}:\n{_tail(self.log)}")
@@ -259,7 +260,8 @@ class LocalCluster:
         if self.service_answers() and self._supervisor() is not None:
             return
         self.stop_service()
-        command = [Path(sysconfig.get_path("scripts"), "pgcad"), "serve", "--supervise", "--socket", self.encoder_socket]
+        pgcad = Path(sysconfig.get_path("scripts"), "pgcad")
+        command = [str(pgcad), "serve", "--supervise", "--socket", str(self.encoder_socket)]
         with self.service_log.open("ab") as log:
             process = subprocess.Popen(
                 command, cwd=self.state, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,

@@ -1,0 +1,150 @@
+"""STEP files through OpenCASCADE: shape, units, product names, colours and assembly structure."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from typing import Any
+
+from OCP.collections import Sequence_TCollection_AsciiString, Sequence_TDF_Label
+from OCP.IFSelect import IFSelect_ReturnStatus
+from OCP.Interface import Interface_Static
+from OCP.Message import Message, Message_Gravity
+from OCP.STEPCAFControl import STEPCAFControl_Reader
+from OCP.STEPControl import STEPControl_Controller
+from OCP.TCollection import TCollection_ExtendedString
+from OCP.TDataStd import TDataStd_Name
+from OCP.TDF import TDF_Label
+from OCP.TDocStd import TDocStd_Document
+from OCP.TopLoc import TopLoc_Location
+from OCP.TopoDS import TopoDS_Shape
+from OCP.XCAFDoc import XCAFDoc_DocumentTool
+from OCP.XCAFPrs import (
+    XCAFPrs_DocumentExplorer,
+    XCAFPrs_DocumentExplorerFlags_None,
+    XCAFPrs_DocumentNode,
+    XCAFPrs_Style,
+)
+
+from pgcad.errors import CadError
+from pgcad.geometry.limits import MAX_COMPONENTS, MAX_FACES, check_count
+from pgcad.geometry.text import clean_name
+
+_UNITS = {
+    "millimetre": "mm",
+    "millimeter": "mm",
+    "centimetre": "cm",
+    "centimeter": "cm",
+    "metre": "m",
+    "meter": "m",
+    "inch": "inch",
+    "foot": "ft",
+}
+_UNREADABLE_HINT = "Open the file in a CAD program and export it again as STEP AP203, AP214 or AP242."
+
+
+@dataclass(frozen=True)
+class Component:
+    """A leaf of the assembly tree: a product's label where it is placed."""
+
+    label: TDF_Label
+    location: TopLoc_Location
+    style: XCAFPrs_Style
+
+
+@dataclass(frozen=True)
+class StepModel:
+    """A STEP file as read, in millimetres."""
+
+    document: TDocStd_Document = field(repr=False)
+    """Keeps the labels alive."""
+    shape: TopoDS_Shape
+    components: list[Component]
+    names: list[str]
+    unit_as_read: str | None
+    tree: list[dict[str, Any]] | None
+    """Products with `name`, `component` (name of the instance), `placement` (3 × 4, row by row, mm) and `children`;
+    None when there is a single component."""
+
+
+def read_step(data: bytes) -> StepModel:
+    """Read a STEP file.
+
+    Raises CadError 22023 when it cannot be read or holds no shape, 54000 when it is over a limit.
+    """
+    faces = data.count(b"ADVANCED_FACE") + data.count(b"FACE_SURFACE")
+    check_count(faces, MAX_FACES, "faces", "Simplify the model or split the assembly into its parts.")
+    _quiet()
+    reader = STEPCAFControl_Reader()
+    reader.SetNameMode(True)
+    reader.SetColorMode(True)
+    try:
+        status = reader.ReadStream("part.step", io.BytesIO(data))
+        document = TDocStd_Document(TCollection_ExtendedString("XmlXCAF"))
+        done = status == IFSelect_ReturnStatus.IFSelect_RetDone and reader.Transfer(document)
+    except Exception as error:  # OpenCASCADE raises dozens of C++ types, none of them bound to a common base
+        raise CadError("22023", "the STEP file cannot be read", _UNREADABLE_HINT, str(error)) from error
+    if not done:
+        raise CadError("22023", "the STEP file cannot be read: it is truncated or damaged", _UNREADABLE_HINT)
+    shape = XCAFDoc_DocumentTool.ShapeTool_s(document.Main()).GetOneShape()
+    if shape is None or shape.IsNull():
+        raise CadError("22023", "the STEP file holds no shape", _UNREADABLE_HINT)
+    components, names, tree = _walk(document)
+    return StepModel(document, shape, components, names, _unit(reader), tree if len(components) > 1 else None)
+
+
+def _quiet() -> None:
+    """OpenCASCADE reports on standard output; a worker has nothing to say there."""
+    STEPControl_Controller.Init_s()
+    Interface_Static.SetCVal_s("xstep.cascade.unit", "MM")
+    for printer in Message.DefaultMessenger_s().Printers():
+        printer.SetTraceLevel(Message_Gravity.Message_Fail)
+
+
+def _unit(reader: STEPCAFControl_Reader) -> str | None:
+    lengths, angles, solid_angles = (Sequence_TCollection_AsciiString() for _ in range(3))
+    reader.ChangeReader().FileUnits(lengths, angles, solid_angles)
+    names = [lengths.Value(i).ToCString().lower() for i in range(1, lengths.Length() + 1)]
+    return _UNITS.get(names[0], names[0]) if names else None
+
+
+def _walk(document: TDocStd_Document) -> tuple[list[Component], list[str], list[dict[str, Any]]]:
+    """Leaves, distinct names in order, and the tree, in one pass and without recursion."""
+    roots = Sequence_TDF_Label()
+    XCAFDoc_DocumentTool.ShapeTool_s(document.Main()).GetFreeShapes(roots)
+    explorer = XCAFPrs_DocumentExplorer(document, roots, XCAFPrs_DocumentExplorerFlags_None)
+    components: list[Component] = []
+    names: dict[str, None] = {}
+    tree: list[dict[str, Any]] = []
+    levels = [tree]
+    nodes = 0
+    while explorer.More():
+        nodes += 1
+        check_count(nodes, MAX_COMPONENTS, "components", "Split the assembly into its sub-assemblies.")
+        node, depth = explorer.Current(), explorer.CurrentDepth()
+        entry = _entry(node)
+        names[entry["name"]] = None
+        del levels[depth + 1 :]
+        levels[depth].append(entry)
+        if node.IsAssembly:
+            levels.append(entry.setdefault("children", []))
+        else:
+            components.append(Component(node.RefLabel, node.Location, node.Style))
+        explorer.Next()
+    return components, [name for name in names if name], tree
+
+
+def _entry(node: XCAFPrs_DocumentNode) -> dict[str, Any]:
+    entry: dict[str, Any] = {"name": _name(node.RefLabel)}
+    instance = _name(node.Label)
+    if instance and instance != entry["name"]:
+        entry["component"] = instance
+    if not node.LocalTrsf.IsIdentity():
+        placement = node.LocalTrsf.Transformation()
+        entry["placement"] = [round(placement.Value(r, c), 9) for r in (1, 2, 3) for c in (1, 2, 3, 4)]
+    return entry
+
+
+def _name(label: TDF_Label) -> str:
+    attribute = TDataStd_Name()
+    return clean_name(attribute.Get().ToExtString()) if label.FindAttribute(TDataStd_Name.GetID_s(), attribute) else ""

@@ -1,0 +1,65 @@
+"""A triangulated surface: what every file format is turned into."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Triangles in millimetres; corners that coincide are one vertex, so that neighbours can be found.
+
+    `vertices_mm` float64 (n, 3); `triangles` int32 (m, 3), counter-clockwise seen from outside;
+    `colours` uint8 (m, 3), or None where the file has none.
+    """
+
+    vertices_mm: NDArray[np.float64]
+    triangles: NDArray[np.int32]
+    colours: NDArray[np.uint8] | None = None
+
+    @cached_property
+    def _crosses(self) -> NDArray[np.float64]:
+        a, b, c = (self.vertices_mm[self.triangles[:, i]] for i in range(3))
+        return np.cross(b - a, c - a)
+
+    @cached_property
+    def areas_mm2(self) -> NDArray[np.float64]:
+        """Area of each triangle, (m,)."""
+        areas: NDArray[np.float64] = np.linalg.norm(self._crosses, axis=1) / 2
+        return areas
+
+    @cached_property
+    def normals(self) -> NDArray[np.float64]:
+        """Unit normal of each triangle, (m, 3); zero for one without area."""
+        lengths = 2 * self.areas_mm2[:, None]
+        return np.divide(self._crosses, lengths, out=np.zeros_like(self._crosses), where=lengths > 0)
+
+
+def weld(
+    vertices_mm: NDArray[np.float64], triangles: NDArray[np.int32], colours: NDArray[np.uint8] | None = None
+) -> Surface:
+    """Join vertices closer than a millionth of the size and drop triangles that this or the file makes degenerate."""
+    vertices_mm, triangles = np.asarray(vertices_mm, float), np.asarray(triangles, np.int32)
+    used, triangles_used = np.unique(triangles, return_inverse=True)
+    corners = vertices_mm[used]
+    extent = float(np.ptp(corners, axis=0).max()) if len(corners) else 0.0
+    grid = np.round((corners - corners.min(axis=0, initial=0.0)) / max(extent * 1e-6, 1e-12)).astype(np.int64)
+    key = (grid[:, 0] * 2_097_143 + grid[:, 1]) * 2_097_143 + grid[:, 2]
+    _, first, merged = np.unique(key, return_index=True, return_inverse=True)
+    welded = merged[triangles_used.reshape(-1)].reshape(-1, 3).astype(np.int32)
+    a, b, c = welded.T
+    keep = (a != b) & (b != c) & (c != a)
+    return Surface(corners[first], welded[keep], None if colours is None else colours[keep])
+
+
+def dominant_colours(surface: Surface, count: int = 8) -> list[str]:
+    """The colours (`#rrggbb`) that cover most of the surface, largest share first."""
+    if surface.colours is None:
+        return []
+    colours, index = np.unique(surface.colours, axis=0, return_inverse=True)
+    shares = np.bincount(index.reshape(-1), weights=surface.areas_mm2)
+    return [f"#{bytes(colours[i]).hex()}" for i in np.argsort(-shares, kind="stable")[:count]]

@@ -1,0 +1,191 @@
+#!/usr/bin/env python3
+"""Assemble the extension's scripts from sql/: `pgcad--X.sql`, and `pgcad--OLD--X.sql` for every released OLD.
+
+Incremental files hold tables and types: each runs once in a database, and once released it is frozen. Idempotent
+files hold functions and views: all of them run at every install and upgrade. So an upgrade is the migrations that
+the old version lacks, then every idempotent file: one hop from any version. `frozen.txt` says which version first
+held a migration, and its SHA-256.
+
+Needs the standard library only: it also runs where only the server is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CLIENT_DIRECTIVE = "@client_source@"
+
+
+class BuildError(Exception):
+    """The sources cannot be built into an extension; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One incremental file. `released_in` is None until a release has frozen it."""
+
+    name: str
+    sql: str
+    released_in: str | None
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Source:
+    """Everything the scripts of one version are made of."""
+
+    version: str
+    preamble: str
+    migrations: tuple[Migration, ...]
+    idempotent: tuple[str, ...]
+    released: tuple[str, ...]
+
+    def install_script(self) -> str:
+        """The script of `create extension pgcad`."""
+        return self._script(self.migrations)
+
+    def upgrade_script(self, old: str) -> str:
+        """The script of `alter extension pgcad update` from the released version `old`."""
+        return self._script(
+            m for m in self.migrations if m.released_in is None or version_key(m.released_in) > version_key(old)
+        )
+
+    def scripts(self) -> dict[str, str]:
+        """File name → content of every script this version ships."""
+        upgrades = {f"pgcad--{old}--{self.version}.sql": self.upgrade_script(old) for old in self.released
+                    if old != self.version}
+        return {f"pgcad--{self.version}.sql": self.install_script(), **upgrades}
+
+    def _script(self, migrations: Iterable[Migration]) -> str:
+        steps = [self.preamble, *(self._recorded(m) for m in migrations), *self.idempotent]
+        return "\n".join(step.rstrip("\n") + "\n" for step in steps)
+
+    def _recorded(self, migration: Migration) -> str:
+        return (
+            f"{migration.sql.rstrip()}\n\ninsert into cad.migration (name, version, sha256)\n"
+            f"values ('{migration.name}', '{self.version}', '{migration.sha256}');\n"
+        )
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """Order of versions: 0.9.0 before 0.10.0."""
+    return tuple(int(number) for number in version.split("."))
+
+
+def read_frozen(path: Path) -> tuple[dict[str, tuple[str, str]], tuple[str, ...]]:
+    """Lines `VERSION SHA256 FILE` (a release without new migrations is `VERSION - -`), `#` for comments.
+
+    Returns file → (version, sha256), and the released versions, oldest first.
+    """
+    lines = [line.split() for line in path.read_text().splitlines() if line.strip() and not line.startswith("#")]
+    frozen = {name: (version, sha256) for version, sha256, name in lines if name != "-"}
+    return frozen, tuple(sorted({line[0] for line in lines}, key=version_key))
+
+
+def read_migrations(folder: Path, frozen: dict[str, tuple[str, str]]) -> tuple[Migration, ...]:
+    """The incremental files in order of name. Raises BuildError where a released one changed or is gone."""
+    migrations = []
+    for path in sorted(folder.glob("*.sql")):
+        version, sha256 = frozen.get(path.name, (None, None))
+        migration = Migration(path.name, path.read_text(), version)
+        if sha256 not in (None, migration.sha256):
+            raise BuildError(
+                f"{path.name} changed, but version {version} was released with it and databases have run it. "
+                "Restore the file and put the change into a new file with the next number."
+            )
+        migrations.append(migration)
+    missing = sorted(frozen.keys() - {m.name for m in migrations})
+    if missing:
+        raise BuildError(f"released migrations are gone: {', '.join(missing)}. Restore them.")
+    late = [m.name for m, later in zip(migrations, migrations[1:]) if m.released_in is None and later.released_in]
+    if late:
+        raise BuildError(f"{', '.join(late)} stands before a released migration. Give it the next free number.")
+    return tuple(migrations)
+
+
+def inline_client(sql: str, client: str) -> str:
+    """Put the source of the Python client where the directive stands (inside r'''…''')."""
+    if CLIENT_DIRECTIVE in sql and ("'''" in client or "$python$" in client or "@extschema" in client):
+        raise BuildError("client.py holds ''', $python$ or @extschema, which would end or change the string it is put in")
+    return sql.replace(CLIENT_DIRECTIVE, client)
+
+
+def read_source(root: Path = ROOT) -> Source:
+    """Read the sources of the extension. Raises BuildError."""
+    control = (root / "extensions/pgcad.control").read_text()
+    version = re.search(r"^default_version = '(.+)'$", control, re.MULTILINE)
+    if version is None:
+        raise BuildError("extensions/pgcad.control has no default_version")
+    frozen, released = read_frozen(root / "sql/incremental/frozen.txt")
+    client = (root / "python_udfs/pgcad/client.py").read_text()
+    return Source(
+        version=version[1],
+        preamble=(root / "extensions/preamble.sql").read_text(),
+        migrations=read_migrations(root / "sql/incremental", frozen),
+        idempotent=tuple(
+            inline_client(path.read_text(), client) for path in sorted((root / "sql/idempotent").glob("*.sql"))
+        ),
+        released=released,
+    )
+
+
+def freeze(source: Source, path: Path) -> None:
+    """Record the current version as released."""
+    if source.version in source.released:
+        raise BuildError(f"{source.version} is released already; raise default_version in pgcad.control")
+    new = [m for m in source.migrations if m.released_in is None]
+    lines = [f"{source.version} {m.sha256} {m.name}\n" for m in new] or [f"{source.version} - -\n"]
+    with path.open("a") as file:
+        file.writelines(lines)
+
+
+def install(files: Iterable[Path], pg_config: str) -> Path:
+    """Copy files into the server's extension folder, through sudo where that folder is not ours. Returns the folder."""
+    sharedir = subprocess.run([pg_config, "--sharedir"], check=True, capture_output=True, text=True).stdout.strip()
+    folder = Path(sharedir) / "extension"
+    if os.access(folder, os.W_OK):
+        for file in files:
+            shutil.copyfile(file, folder / file.name)
+    else:
+        subprocess.run(["sudo", "install", "-m", "644", *map(str, files), str(folder)], check=True)
+    return folder
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=ROOT / "extensions", help="folder for the scripts")
+    parser.add_argument("--install", action="store_true", help="copy them into the server's extension folder")
+    parser.add_argument("--freeze", action="store_true", help="release: freeze the migrations of this version")
+    parser.add_argument("--pg-config", default=os.environ.get("PG_CONFIG", "pg_config"), help="of the server")
+    arguments = parser.parse_args()
+    try:
+        source = read_source()
+        if arguments.freeze:
+            freeze(source, ROOT / "sql/incremental/frozen.txt")
+    except BuildError as error:
+        sys.exit(f"build.py: {error}")
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    built = []
+    for name, script in source.scripts().items():
+        built.append(arguments.output / name)
+        built[-1].write_text(script)
+    print("built", *(path.name for path in built))
+    if arguments.install:
+        print("installed into", install([ROOT / "extensions/pgcad.control", *built], arguments.pg_config))
+
+
+if __name__ == "__main__":
+    main()

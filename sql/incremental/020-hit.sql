@@ -1,0 +1,16 @@
+-- What every search returns.
+
+create type cad.hit as (
+    rank integer,
+    model_id uuid,
+    part_number text,
+    name text,
+    family text,
+    score real,
+    text_score real,
+    image_score real,
+    shape_score real,
+    lexical_score real
+);
+
+comment on type cad.hit is 'One search result. A score is null where the query or the part has no such modality.';

@@ -1,0 +1,41 @@
+-- Weights of the rerank per kind of query.
+
+create table cad.fusion_weight (
+    query_kind text primary key check (query_kind in ('text', 'image', 'shape', 'multi')),
+    text real not null check (text >= 0),
+    image real not null check (image >= 0),
+    shape real not null check (shape >= 0),
+    lexical real not null check (lexical >= 0),
+    check (text + image + shape + lexical > 0)
+);
+
+comment on table cad.fusion_weight is 'How much each score counts in the rerank; chosen on validation rows.';
+comment on column cad.fusion_weight.query_kind is 'What the query was: text, image, shape (also points and like) or multi.';
+comment on column cad.fusion_weight.text is 'Weight of the cosine with the text vector.';
+comment on column cad.fusion_weight.image is 'Weight of the cosine with the image vector or the best view.';
+comment on column cad.fusion_weight.shape is 'Weight of the cosine with the shape vector.';
+comment on column cad.fusion_weight.lexical is 'Weight of the lexical score.';
+
+insert into cad.fusion_weight (query_kind, text, image, shape, lexical) values
+('text', 1, 0.5, 0.5, 0.5),
+('image', 0.25, 1, 0.5, 0),
+('shape', 0.25, 0.5, 1, 0),
+('multi', 1, 1, 1, 0.5);
+
+-- A restore puts its rows where the script has already put the defaults: the later row wins.
+create function cad._fusion_weight_give_way() returns trigger
+language plpgsql
+set search_path from current
+as $$
+begin
+    delete from cad.fusion_weight where query_kind = new.query_kind;
+    return new;
+end
+$$;
+
+comment on function cad._fusion_weight_give_way() is 'Default weights give way to inserted ones.';
+
+create trigger give_way before insert on cad.fusion_weight
+for each row execute function cad._fusion_weight_give_way();
+
+select pg_catalog.pg_extension_config_dump('cad.fusion_weight', '');

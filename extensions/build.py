@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CLIENT_DIRECTIVE = "@client_source@"
+CLIENT_SOURCE = "@client_source@"  # stands inside r'''…''' of a PL/Python body
+CLIENT_SHA256 = "@client_sha256@"  # names the loaded client, so that a session takes up a new one after an upgrade
 
 
 class BuildError(Exception):
@@ -117,10 +118,10 @@ def read_migrations(folder: Path, frozen: dict[str, tuple[str, str]]) -> tuple[M
 
 
 def inline_client(sql: str, client: str) -> str:
-    """Put the source of the Python client where the directive stands (inside r'''…''')."""
-    if CLIENT_DIRECTIVE in sql and ("'''" in client or "$python$" in client or "@extschema" in client):
+    """Put the Python client into a file of functions."""
+    if "'''" in client or "$python$" in client or "@extschema" in client:
         raise BuildError("client.py holds ''', $python$ or @extschema, which would end or change the string it is put in")
-    return sql.replace(CLIENT_DIRECTIVE, client)
+    return sql.replace(CLIENT_SOURCE, client).replace(CLIENT_SHA256, hashlib.sha256(client.encode()).hexdigest()[:12])
 
 
 def read_source(root: Path = ROOT) -> Source:

@@ -1,0 +1,28 @@
+"""How the vectors of one part become one: a weighted sum, normalised. The weights are chosen on validation rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+
+@dataclass(frozen=True)
+class FusionWeights:
+    """Weight of each modality in the sum."""
+
+    text: float
+    image: float
+    shape: float
+
+
+def fuse(weights: FusionWeights, text: Tensor | None, image: Tensor | None, shape: Tensor | None) -> Tensor:
+    """Fuse unit vectors (…, dim), any of them absent, into one unit vector (…, dim)."""
+    terms = [
+        weight * vector
+        for weight, vector in ((weights.text, text), (weights.image, image), (weights.shape, shape))
+        if vector is not None
+    ]
+    return normalize(torch.stack(terms).sum(0), dim=-1)

@@ -1,0 +1,75 @@
+"""Numbers that an engineer reads in a part's text: pitch, pins, rows, threads, lengths.
+
+A sentence encoder blurs digits; these features keep them apart. English and Chinese, metric and inch.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pgcad.encoders.log_grid import log_grid
+
+ROLES = ("pitch_mm", "rows", "columns", "pins", "thread_mm", "length_mm", "number")
+_LOW, _HIGH, _BINS = 0.1, 1000.0, 80
+WIDTH = len(ROLES) * (_BINS + 1)
+
+_NUMBER = r"(\d+(?:\.\d+)?)"
+_MM_PER_UNIT = {"mm": 1.0, "cm": 10.0, "inch": 25.4, "in": 25.4, "mil": 0.0254}
+_SPELLINGS = ((r"[×*]", "x"), ("_", " "), ("毫米", "mm"), ("厘米", "cm"), ("英寸", "inch"), (r"(?<=\d)\"", "inch"))
+
+_PITCH = re.compile(
+    rf"(?<![a-z])p(?:itch)?[\s=:]*{_NUMBER}(?=\s*mm|\b)|{_NUMBER}\s*(?:mm)?[\s-]*(?:pitch|p\b|间距|脚距)"
+    rf"|(?:间距|脚距)[\s=:为]*{_NUMBER}"
+)
+_GRID = re.compile(r"(?<![\d.])(\d{1,2})x(\d{1,3})(?![\d.x]|\s*mm)")
+_PINS = re.compile(
+    r"(?<![\d.])(\d{1,4})[\s-]*(?:pins?|leads?|contacts?|ways?|positions?|balls?|pads?|poles?|circuits?|针|引脚|脚|芯|位)"
+    r"|(?<![a-z])[a-z]*(?:dip|soic|sop|so|qfn|qfp|dfn|bga|lga|son|sip|plcc)[\s-]?(\d{1,4})(?!\s*mm|[\d.])"
+)
+_THREAD = re.compile(rf"(?<![a-z\d])m{_NUMBER}(?:\s*x\s*{_NUMBER})?(?![a-z])(?:\s*x\s*{_NUMBER})?")
+_LENGTHS = re.compile(rf"((?:{_NUMBER}\s*x\s*)*{_NUMBER})\s*(mm|cm|inch|in|mil)(?![a-z])")
+_ANY = re.compile(_NUMBER)
+
+
+def quantities(text: str) -> dict[str, list[float]]:
+    """Numbers of `text` by role; `M8x40` gives thread 8 and length 40, `2x05` two rows, five columns, ten pins."""
+    text = unicodedata.normalize("NFKC", text).lower()
+    for pattern, plain in _SPELLINGS:
+        text = re.sub(pattern, plain, text)
+    found: dict[str, list[float]] = defaultdict(list)
+    for match in _PITCH.finditer(text):
+        found["pitch_mm"].append(float(next(filter(None, match.groups()))))
+    for match in _GRID.finditer(text):
+        rows, columns = float(match[1]), float(match[2])
+        found["rows"].append(rows)
+        found["columns"].append(columns)
+        found["pins"].append(rows * columns)
+    for match in _PINS.finditer(text):
+        found["pins"].append(float(next(filter(None, match.groups()))))
+    for match in _THREAD.finditer(text):
+        found["thread_mm"].append(float(match[1]))
+        found["length_mm"] += [float(length) for length in match.groups()[1:] if length]
+    for match in _LENGTHS.finditer(text):
+        scale = _MM_PER_UNIT[match[4]]
+        found["length_mm"] += [float(number) * scale for number in _ANY.findall(match[1])]
+    found["number"] = [float(number) for number in _ANY.findall(text)]
+    return dict(found)
+
+
+def quantity_features(texts: Sequence[str]) -> Tensor:
+    """(n, WIDTH) float32: per role the sum of its numbers' grid vectors and whether there is one at all."""
+    features = torch.zeros(len(texts), len(ROLES), _BINS + 1)
+    for row, text in enumerate(texts):
+        found = quantities(text)
+        for role, name in enumerate(ROLES):
+            numbers = [number for number in found.get(name, []) if number > 0]
+            if numbers:
+                features[row, role, :_BINS] = log_grid(torch.tensor(numbers), _LOW, _HIGH, _BINS).sum(0).clamp_max(1.0)
+                features[row, role, _BINS] = 1.0
+    return features.flatten(1)

@@ -1,0 +1,122 @@
+"""The default space `cad`: what the encoder service loads once and asks for vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+import pgcad
+from pgcad.encoders.checkpoint import load_checkpoint
+from pgcad.encoders.fusion import FusionWeights, fuse
+from pgcad.encoders.image import EfficientNetLite0, ImageTower, normalised
+from pgcad.encoders.shape import CLOUD, ShapeTower, shape_features
+from pgcad.encoders.text import SentenceEncoder, TextTower
+from pgcad.errors import CadError
+
+DIM = 512
+WEIGHTS = Path(pgcad.__file__).parent / "weights" / "cad"
+TOWERS: dict[str, type[nn.Module]] = {"text": TextTower, "image": ImageTower, "shape": ShapeTower}
+
+
+class CadSpace:
+    """Text, images and shapes as unit vectors of one 512-d space; the first 128 and 256 dimensions serve alone too.
+
+    Not thread-safe: the service calls it from one thread.
+    """
+
+    name = "cad"
+    dim = DIM
+
+    def __init__(self, towers: dict[str, Any], fusion: FusionWeights, version: str, device: torch.device) -> None:
+        self.version = version
+        self.device = device
+        self.fusion = fusion
+        self._sentences = SentenceEncoder()
+        self._backbone = EfficientNetLite0.pretrained().to(device)
+        self._towers = towers
+
+    @classmethod
+    def load(cls, weights: Path | None = None, device: str | None = None) -> CadSpace:
+        """Load the shipped weights, or those in the folder `weights`, onto `device` (default: CUDA when there is one).
+
+        Raises CadError 55000 when the weights are missing, damaged or made for other backbones.
+        """
+        folder = weights or WEIGHTS
+        tensors, fusion, sha256 = load_checkpoint(folder)
+        target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        towers = {}
+        for name, tower_class in TOWERS.items():
+            tower = tower_class()
+            try:
+                tower.load_state_dict(tensors.get(name, {}))
+            except RuntimeError as error:
+                raise CadError(
+                    "55000",
+                    f"the {name} tower in {folder} does not fit this version of pgcad",
+                    "Restore the weights that came with this version, or make new ones with 'pgcad train'.",
+                    str(error),
+                ) from error
+            towers[name] = tower.eval().requires_grad_(False).to(target)
+        return cls(towers, fusion, f"{cls.name}-{sha256[:12]}", target)
+
+    @torch.inference_mode()
+    def embed_text(self, texts: Sequence[str], role: str = "query") -> NDArray[np.float32]:
+        """(n, 512) of n texts, English or Chinese; `role` is `query` or `passage`.
+
+        Raises CadError 22023 for an empty text or an unknown role.
+        """
+        if not texts:
+            return self._none()
+        return _array(self._towers["text"](self._sentences.features(texts, role).to(self.device)))
+
+    @torch.inference_mode()
+    def embed_image(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """(n, 512) of n RGB images (h, w, 3)."""
+        if not len(images):
+            return self._none()
+        return _array(self._towers["image"](self._backbone(normalised(images).to(self.device))))
+
+    @torch.inference_mode()
+    def embed_points(self, clouds: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, 512) of n clouds (n, 2048, 6) in mm with unit normals.
+
+        Raises CadError 22023 for another shape or for numbers that are not finite.
+        """
+        clouds = np.ascontiguousarray(clouds, np.float32)
+        if clouds.ndim != 3 or clouds.shape[1:] != (CLOUD, 6):
+            raise CadError(
+                "22023",
+                f"point clouds have shape {clouds.shape}, not (n, {CLOUD}, 6)",
+                "Sample them with pgcad.geometry.",
+            )
+        if not np.isfinite(clouds).all():
+            raise CadError("22023", "a point cloud has coordinates that are not finite", "Remove those points.")
+        if not len(clouds):
+            return self._none()
+        return _array(self._towers["shape"](shape_features(torch.from_numpy(clouds).to(self.device))))
+
+    def fuse(
+        self,
+        text: NDArray[np.float32] | None = None,
+        image: NDArray[np.float32] | None = None,
+        shape: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
+        """One unit vector (512,) from those that are given. Raises CadError 22023 when none is."""
+        if text is None and image is None and shape is None:
+            raise CadError("22023", "nothing to fuse", "Give a text, an image or a shape.")
+        tensors = [None if vector is None else torch.from_numpy(vector) for vector in (text, image, shape)]
+        return _array(fuse(self.fusion, *tensors))
+
+    def _none(self) -> NDArray[np.float32]:
+        return np.zeros((0, self.dim), np.float32)
+
+
+def _array(vectors: Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = vectors.cpu().numpy()
+    return array

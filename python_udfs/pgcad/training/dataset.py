@@ -1,0 +1,158 @@
+"""The prepared data set: one small file per part with its points and pictures, made once and resumed after a stop."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import multiprocessing
+import os
+import random
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+RANDOM_VIEWS = 2
+FILE_TIMEOUT_S = 60
+_NICENESS = 10
+_FAILED = "failed.tsv"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file to prepare: where it lies and the name of its record in the cache."""
+
+    file: Path
+    key: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """A prepared part: `points` float32 (2048, 6), mm and unit normals; `pngs`: ten canonical views, then random ones."""
+
+    points: NDArray[np.float32]
+    pngs: list[bytes]
+    sha256: str
+
+    def views(self) -> list[NDArray[np.uint8]]:
+        return [np.asarray(Image.open(io.BytesIO(png)).convert("RGB")) for png in self.pngs]
+
+
+def cache_folder() -> Path:
+    """Where prepared data lies: $PGCAD_CACHE, else /var/cache/pgcad."""
+    return Path(os.environ.get("PGCAD_CACHE", "/var/cache/pgcad"))
+
+
+def record_file(folder: Path, key: str) -> Path:
+    return folder / f"{key}.npz"
+
+
+def load_record(folder: Path, key: str) -> Record:
+    """Read one prepared part."""
+    with np.load(record_file(folder, key)) as stored:
+        ends = stored["png_ends"].tolist()
+        pngs = stored["pngs"].tobytes()
+        slices = zip([0, *ends[:-1]], ends, strict=True)
+        return Record(stored["points"], [pngs[start:end] for start, end in slices], str(stored["sha256"]))
+
+
+def prepare(sources: Sequence[Source], folder: Path, workers: int = 2, timeout_s: int = FILE_TIMEOUT_S) -> list[str]:
+    """Prepare what is missing in `folder`, in `workers` niced processes; returns the keys that failed.
+
+    A file that crashes its process or takes longer than `timeout_s` is listed in failed.tsv and not tried again.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    failed = _failed_keys(folder)
+    todo = [s for s in sources if s.key not in failed and not record_file(folder, s.key).exists()]
+    # Shuffled, so that an interrupted run leaves a fair sample.
+    random.Random(0).shuffle(todo)
+    shares = [todo[worker::workers] for worker in range(workers)]
+    context = multiprocessing.get_context("spawn")
+    running: dict[int, multiprocessing.process.BaseProcess] = {}
+    started = time.monotonic()
+    total = len(todo)
+    while any(shares) or running:
+        for worker, share in enumerate(shares):
+            process = running.get(worker)
+            if process is not None and process.is_alive():
+                continue
+            remaining = _remaining(share, folder)
+            if process is not None and remaining and process.exitcode != 0:
+                _note_failure(folder, remaining[0].key, f"process ended with {process.exitcode}")
+                remaining = remaining[1:]
+            shares[worker] = remaining
+            running.pop(worker, None)
+            if remaining:
+                running[worker] = context.Process(target=_prepare_share, args=(remaining, folder, timeout_s))
+                running[worker].start()
+        time.sleep(2.0)
+        left = sum(len(_remaining(share, folder)) for share in shares)
+        rate = (total - left) / (time.monotonic() - started)
+        minutes_left = left / rate / 60 if rate else math.inf
+        print(f"prepared {total - left}/{total}, {rate:.1f}/s, {minutes_left:.0f} min left", flush=True)
+        time.sleep(8.0)
+    return sorted(_failed_keys(folder) & {source.key for source in sources})
+
+
+def random_views(key: str) -> list[tuple[float, float]]:
+    """Azimuth and elevation in degrees of RANDOM_VIEWS directions, uniform on the sphere, fixed by `key`."""
+    rng = random.Random(key)
+    return [
+        (rng.uniform(0, 360), math.degrees(math.asin(rng.uniform(-1, 1)))) for _ in range(RANDOM_VIEWS)
+    ]
+
+
+def _failed_keys(folder: Path) -> set[str]:
+    file = folder / _FAILED
+    return {line.split("\t")[0] for line in file.read_text("utf-8").splitlines()} if file.exists() else set()
+
+
+def _note_failure(folder: Path, key: str, reason: str) -> None:
+    with (folder / _FAILED).open("a", encoding="utf-8") as file:
+        file.write(f"{key}\t{reason}\n")
+
+
+def _remaining(share: Sequence[Source], folder: Path) -> list[Source]:
+    failed = _failed_keys(folder)
+    return [source for source in share if source.key not in failed and not record_file(folder, source.key).exists()]
+
+
+def _prepare_share(sources: Sequence[Source], folder: Path, timeout_s: int) -> None:
+    from pgcad.errors import CadError
+
+    os.nice(_NICENESS)
+    for source in sources:
+        # No handler: native code never returns to Python to run one, so the alarm has to end the process.
+        signal.setitimer(signal.ITIMER_REAL, timeout_s)
+        try:
+            _prepare_one(source, folder)
+        except CadError as error:
+            _note_failure(folder, source.key, error.message)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _prepare_one(source: Source, folder: Path) -> None:
+    from pgcad.geometry.reading import read
+    from pgcad.geometry.views import VIEWS, View, png_bytes, render
+
+    data = source.file.read_bytes()
+    reading = read(data, source.file.suffix[1:].lower(), None)
+    extra = [View("random", azimuth, elevation) for azimuth, elevation in random_views(source.key)]
+    pngs = [png_bytes(view) for view in render(reading.shape, [*VIEWS, *extra])]
+    file = record_file(folder, source.key)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial.npz")
+    np.savez(
+        partial,
+        points=reading.points,
+        pngs=np.frombuffer(b"".join(pngs), np.uint8),
+        png_ends=np.cumsum([len(png) for png in pngs]),
+        sha256=np.array(hashlib.sha256(data).hexdigest()),
+    )
+    partial.rename(file)

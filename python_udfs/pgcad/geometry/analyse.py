@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pgcad.geometry.mesh import mesh_glb
-from pgcad.geometry.reading import Reading, read
-from pgcad.geometry.surface import Surface, dominant_colours
-from pgcad.geometry.views import THUMBNAIL_SIZE, THUMBNAIL_VIEW, VIEWS, png_bytes, render
+from pgcad.geometry.reading import cloud_reading, read
+from pgcad.geometry.report import make_report
+from pgcad.geometry.views import THUMBNAIL_SIZE, THUMBNAIL_VIEW, png_bytes, render
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def analyse(data: bytes, fmt: str, metadata: Mapping[str, Any]) -> Analysis:
     views = render(reading.shape)
     thumbnail = render(reading.shape, [THUMBNAIL_VIEW], THUMBNAIL_SIZE, coloured=True)[0]
     return Analysis(
-        report=_report(reading, metadata),
+        report=make_report(reading, metadata),
         mesh_glb=mesh_glb(reading.shape),
         points=reading.points,
         thumbnail_png=png_bytes(thumbnail),
@@ -47,18 +47,17 @@ def analyse(data: bytes, fmt: str, metadata: Mapping[str, Any]) -> Analysis:
     )
 
 
-def _report(reading: Reading, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    properties = reading.properties
-    surface = reading.shape if isinstance(reading.shape, Surface) else None
-    return {
-        "kind": reading.kind,
-        "unit_as_read": reading.unit_as_read,
-        **asdict(properties),
-        "size_mm": properties.size_mm,
-        "component_count": reading.component_count,
-        "names": reading.names,
-        "colours": dominant_colours(surface) if surface else [],
-        "triangle_count": len(surface.triangles) if surface else None,
-        "views": [{"view": index, **asdict(view)} for index, view in enumerate(VIEWS)],
-        "genome": {"assembly": reading.tree} if reading.tree else None,
-    }
+def shape_points(data: bytes, fmt: str, units: str | None = None) -> NDArray[np.float32]:
+    """Points of a file as the shape encoder wants them: (2048, 6), mm and unit normals.
+
+    Raises CadError.
+    """
+    return read(data, fmt, units).points
+
+
+def cloud_points(xyz: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Points of a cloud (n, 3) in mm as the shape encoder wants them: (2048, 6), normals estimated.
+
+    Raises CadError.
+    """
+    return cloud_reading(xyz).points

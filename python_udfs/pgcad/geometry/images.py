@@ -26,7 +26,7 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # our own limit on pixels follows
             picture = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
-        check_count(picture.width * picture.height, MAX_PIXELS, "pixels", "Scale the picture down; 1000 × 1000 is ample.")
+        check_count(picture.width * picture.height, MAX_PIXELS, "pixels", "Scale it down: 1000 × 1000 is ample.")
         picture.load()
         return _rgb(ImageOps.exif_transpose(picture))
     except CadError:

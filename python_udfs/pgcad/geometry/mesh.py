@@ -3,37 +3,85 @@
 from __future__ import annotations
 
 import io
-import json
-import zipfile
 
 import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
 from pgcad.errors import CadError
-from pgcad.geometry.limits import MAX_ARCHIVE_BYTES, MAX_ARCHIVE_RATIO, MAX_TRIANGLES, check_count
-from pgcad.geometry.surface import Surface, weld
+from pgcad.geometry.containers import check_container
+from pgcad.geometry.limits import MAX_COMPONENTS, MAX_EXTENT_MM, MAX_TRIANGLES, MIN_EXTENT_MM, check_count
+from pgcad.geometry.surface import Surface, join, weld
+from pgcad.geometry.text import clean_name
 
 _HINT = "Export the part again as binary STL, or as STEP."
+_WITH_MATERIALS = ("obj", "ply", "glb", "gltf")
 
 
-def read_mesh(data: bytes, fmt: str) -> tuple[Surface, list[str], str | None]:
-    """The triangles of all objects where they are placed, in the file's unit; object names; the unit if the file says.
+def load_scene(data: bytes, fmt: str) -> trimesh.Scene:
+    """A mesh file as a trimesh scene; nothing outside the file is read, textures and materials are left alone.
 
-    Nothing outside the file is read: textures, materials and buffers that it refers to are ignored or refused.
     Raises CadError 22023 when it cannot be read or has no faces, 54000 when it is over a limit.
     """
-    _check_container(data, fmt)
+    check_container(data, fmt)
+    options = {"skip_materials": True} if fmt in _WITH_MATERIALS else {}
     try:
-        scene = trimesh.load_scene(
-            io.BytesIO(data), file_type=fmt, resolver=None, allow_remote=False, process=False, skip_materials=True
+        scene = trimesh.load_scene(io.BytesIO(data), file_type=fmt, process=False, **options)
+        triangles = sum(len(mesh.faces) for mesh, _ in _placed(scene))
+    except CadError:
+        raise
+    except Exception as error:  # each parser raises its own
+        reason = clean_name(error) or type(error).__name__
+        raise CadError("22023", f"the {fmt} file cannot be read: {reason}", _HINT) from error
+    check_count(triangles, MAX_TRIANGLES, "triangles", "Export a coarser mesh.")
+    if not triangles:
+        raise CadError("22023", f"the {fmt} file has no faces", "If it holds points only, give them as xyz or npy.")
+    return scene
+
+
+def scene_unit(scene: trimesh.Scene, fmt: str) -> str:
+    """What a file says its numbers are. Only 3MF says so; everything else is taken as millimetres."""
+    return str(scene.metadata.get("units", "mm")) if fmt == "3mf" else "mm"
+
+
+def scene_names(scene: trimesh.Scene) -> list[str]:
+    """Names of the objects, without those that trimesh made up."""
+    names = (clean_name(name) for name in scene.geometry)
+    return list(dict.fromkeys(name for name in names if name and not name.startswith("geometry_")))
+
+
+def scene_surface(scene: trimesh.Scene, scale: float) -> Surface:
+    """All objects where they are placed, in millimetres. Each is welded by itself: touching objects stay apart.
+
+    Raises CadError 22023 for coordinates that are not finite or absurd, and when no triangle has an area.
+    """
+    surfaces = []
+    for mesh, transform in _placed(scene):
+        vertices = trimesh.transform_points(np.asarray(mesh.vertices, float), transform) * scale
+        triangles = np.asarray(mesh.faces, np.int32)
+        corners = vertices[np.unique(triangles)] if triangles.max() < len(vertices) and triangles.min() >= 0 else None
+        if corners is None:
+            raise CadError("22023", "the mesh has faces whose corners do not exist", _HINT)
+        check_extent(corners)
+        flipped = triangles[:, ::-1] if np.linalg.det(transform[:3, :3]) < 0 else triangles
+        surfaces.append(weld(vertices, flipped, _face_colours(mesh)))
+    surface = join(surfaces)
+    if not (surface.areas_mm2 > 0).any():
+        raise CadError("22023", "the mesh has only degenerate faces: none has an area", _HINT)
+    return surface
+
+
+def check_extent(points_mm: NDArray[np.floating]) -> None:
+    """Raise CadError 22023 for coordinates that are not finite, or of a size that no part has."""
+    if not np.isfinite(points_mm).all():
+        raise CadError("22023", "the file has coordinates that are not finite numbers", _HINT)
+    furthest, extent = float(np.abs(points_mm).max()), float(np.ptp(points_mm, axis=0).max())
+    if furthest > MAX_EXTENT_MM:
+        raise CadError(
+            "22023", f"the file has coordinates as large as {furthest:.3g} mm", "Check the units of the file."
         )
-        meshes = [part for part in scene.dump(concatenate=False) if isinstance(part, trimesh.Trimesh) and len(part.faces)]
-    except Exception as error:  # trimesh's readers raise whatever their parsers raise
-        raise CadError("22023", f"the {fmt} file cannot be read: {error}"[:300], _HINT) from error
-    if not meshes:
-        raise CadError("22023", f"the {fmt} file has no faces", "Give it as a point cloud (xyz) if it holds points only.")
-    return _merge(meshes), [], None
+    if extent < MIN_EXTENT_MM:
+        raise CadError("22023", f"the part is only {extent:.3g} mm large", "Check the units of the file.")
 
 
 def mesh_glb(shape: Surface | NDArray[np.floating]) -> bytes:
@@ -44,3 +92,21 @@ def mesh_glb(shape: Surface | NDArray[np.floating]) -> bytes:
     if shape.colours is not None:
         mesh.visual.face_colors = shape.colours
     return bytes(trimesh.Scene(mesh).export(file_type="glb"))
+
+
+def _placed(scene: trimesh.Scene) -> list[tuple[trimesh.Trimesh, NDArray[np.float64]]]:
+    nodes = scene.graph.nodes_geometry
+    check_count(len(nodes), MAX_COMPONENTS, "objects", "Split the assembly into its sub-assemblies.")
+    placed = []
+    for node in nodes:
+        transform, name = scene.graph[node]
+        mesh = scene.geometry[name]
+        if isinstance(mesh, trimesh.Trimesh) and len(mesh.faces):
+            placed.append((mesh, np.asarray(transform, float)))
+    return placed
+
+
+def _face_colours(mesh: trimesh.Trimesh) -> NDArray[np.uint8] | None:
+    if mesh.visual.kind not in ("face", "vertex"):
+        return None
+    return np.asarray(mesh.visual.face_colors, np.uint8)[:, :3]

@@ -14,6 +14,7 @@ from pgcad.geometry.sampling import POINT_COUNT, SEED
 
 NEIGHBOURS = 16
 MIN_POINTS = 4
+DISPLAYED_POINTS = 50_000
 _HINT = "Give x, y and z in millimetres (or say `units`), one point a line or row."
 
 
@@ -60,6 +61,13 @@ def oriented_points(cloud_mm: NDArray[np.float64], count: int = POINT_COUNT) -> 
     outward = np.einsum("pi,pi->p", normals, chosen - cloud_mm.mean(axis=0))
     normals[outward < 0] *= -1
     return np.hstack([chosen, normals]).astype(np.float32)
+
+
+def thinned(cloud: NDArray[np.float64], count: int = DISPLAYED_POINTS) -> NDArray[np.float64]:
+    """At most `count` of the points, always the same ones: enough to look at."""
+    if len(cloud) <= count:
+        return cloud
+    return cloud[np.random.default_rng(SEED).permutation(len(cloud))[:count]]
 
 
 def _read_npy(data: bytes) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ from OCP.BRepAdaptor import BRepAdaptor_Curve, BRepAdaptor_Surface
 from OCP.BRepBndLib import BRepBndLib
 from OCP.BRepGProp import BRepGProp
 from OCP.collections import IndexedMap_TopoDS_Shape_TopTools_ShapeMapHasher
+from OCP.gp import gp_Pnt
 from OCP.GProp import GProp_GProps
 from OCP.TopAbs import TopAbs_ShapeEnum
 from OCP.TopExp import TopExp
@@ -74,8 +75,8 @@ def shape_properties(shape: TopoDS_Shape) -> Properties:
         area_mm2=surface.Mass(),
         center_of_mass_mm=(centre.X(), centre.Y(), centre.Z()),
         principal_moments_mm5=_moments(volume) if closed else None,
-        box_min_mm=(low.X(), low.Y(), low.Z()),
-        box_max_mm=(high.X(), high.Y(), high.Z()),
+        box_min_mm=_settled(low),
+        box_max_mm=_settled(high),
         face_count=len(faces),
         edge_count=len(edges),
         faces_by_type=_by_type(BRepAdaptor_Surface(TopoDS.Face(face), False).GetType().name for face in faces),
@@ -144,6 +145,11 @@ def _moments(volume: GProp_GProps) -> tuple[float, ...]:
     inertia = volume.MatrixOfInertia()
     matrix = np.array([[inertia.Value(row, column) for column in (1, 2, 3)] for row in (1, 2, 3)])
     return _floats(np.sort(np.abs(np.linalg.eigvalsh(matrix))))
+
+
+def _settled(corner: gp_Pnt) -> tuple[float, ...]:
+    """Without the 1e-7 mm that OpenCASCADE adds around curved faces."""
+    return tuple(round(value, 6) + 0.0 for value in (corner.X(), corner.Y(), corner.Z()))
 
 
 def _floats(values: NDArray[np.floating]) -> tuple[float, ...]:

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from pgcad.geometry.formats import CLOUDS, STEP, check_format
 from pgcad.geometry.limits import check_file_bytes
-
-
+from pgcad.geometry.mesh import check_extent, load_scene, scene_names, scene_surface, scene_unit
+from pgcad.geometry.points import check_cloud, oriented_points, read_cloud, thinned
 from pgcad.geometry.properties import Properties, cloud_properties, shape_properties, surface_properties
 from pgcad.geometry.sampling import sample_surface
 from pgcad.geometry.step import read_step
 from pgcad.geometry.surface import Surface
 from pgcad.geometry.tessellate import tessellate
+from pgcad.geometry.units import MILLIMETRES, unit_name
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def read(data: bytes, fmt: str, units: str | None = None) -> Reading:
     name = check_format(data, fmt)
     if name in STEP:
         return _read_step(data)
-    raise NotImplementedError
+    return _read_cloud(data, name, units) if name in CLOUDS else _read_mesh(data, name, units)
 
 
 def _read_step(data: bytes) -> Reading:
@@ -59,4 +60,39 @@ def _read_step(data: bytes) -> Reading:
         names=model.names,
         component_count=len(model.components),
         tree=model.tree,
+    )
+
+
+def _read_mesh(data: bytes, fmt: str, units: str | None) -> Reading:
+    scene = load_scene(data, fmt)
+    unit = unit_name(units or scene_unit(scene, fmt))
+    surface = scene_surface(scene, MILLIMETRES[unit])
+    return Reading(
+        kind="part",
+        shape=surface,
+        properties=surface_properties(surface),
+        points=sample_surface(surface),
+        unit_as_read=unit,
+        names=scene_names(scene),
+    )
+
+
+def _read_cloud(data: bytes, fmt: str, units: str | None) -> Reading:
+    unit = unit_name(units or "mm")
+    return cloud_reading(read_cloud(data, fmt) * MILLIMETRES[unit], unit)
+
+
+def cloud_reading(points_mm: NDArray[np.floating], unit_as_read: str = "mm") -> Reading:
+    """A cloud of points (n, 3) that is already in memory, checked like one from a file.
+
+    Raises CadError.
+    """
+    cloud = check_cloud(points_mm)
+    check_extent(cloud)
+    return Reading(
+        kind="points",
+        shape=thinned(cloud),
+        properties=cloud_properties(cloud),
+        points=oriented_points(cloud),
+        unit_as_read=unit_as_read,
     )

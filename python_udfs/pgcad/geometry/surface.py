@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+
+NO_COLOUR = (184, 184, 184)
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,27 @@ def weld(
     a, b, c = welded.T
     keep = (a != b) & (b != c) & (c != a)
     return Surface(corners[first], welded[keep], None if colours is None else colours[keep])
+
+
+def join(surfaces: Sequence[Surface]) -> Surface:
+    """Several surfaces as one, each keeping its own vertices."""
+    if len(surfaces) == 1:
+        return surfaces[0]
+    offsets = np.cumsum([0] + [len(surface.vertices_mm) for surface in surfaces])
+    coloured = any(surface.colours is not None for surface in surfaces)
+    return Surface(
+        np.concatenate([surface.vertices_mm for surface in surfaces]),
+        np.concatenate([surface.triangles + offset for surface, offset in zip(surfaces, offsets, strict=False)]).astype(
+            np.int32
+        ),
+        np.concatenate([_colours(surface) for surface in surfaces]) if coloured else None,
+    )
+
+
+def _colours(surface: Surface) -> NDArray[np.uint8]:
+    if surface.colours is not None:
+        return surface.colours
+    return np.tile(np.array(NO_COLOUR, np.uint8), (len(surface.triangles), 1))
 
 
 def dominant_colours(surface: Surface, count: int = 8) -> list[str]:

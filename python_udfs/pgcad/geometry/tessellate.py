@@ -13,14 +13,13 @@ from OCP.TopoDS import TopoDS_Shape
 from pgcad.errors import CadError
 from pgcad.geometry.limits import MAX_TRIANGLES, check_count
 from pgcad.geometry.step import Component, StepModel
-from pgcad.geometry.surface import Surface, weld
+from pgcad.geometry.surface import NO_COLOUR, Surface, weld
 
 RELATIVE_DEFLECTION = 1e-3
 """Of the diagonal of the box: a 40 mm screw deviates by 0.04 mm, a 2 m plate by at most 1 mm."""
 MIN_DEFLECTION_MM, MAX_DEFLECTION_MM = 1e-4, 1.0
 ANGULAR_DEFLECTION_RAD = 0.5
 """Keeps small holes in large plates round: at least 13 segments a circle."""
-NO_COLOUR = (184, 184, 184)
 
 
 def tessellate(model: StepModel) -> Surface:
@@ -28,7 +27,9 @@ def tessellate(model: StepModel) -> Surface:
 
     Raises CadError 22023 when nothing of the file has a surface (points and curves only).
     """
-    deflection_mm = float(np.clip(_diagonal_mm(model.shape) * RELATIVE_DEFLECTION, MIN_DEFLECTION_MM, MAX_DEFLECTION_MM))
+    deflection_mm = float(
+        np.clip(_diagonal_mm(model.shape) * RELATIVE_DEFLECTION, MIN_DEFLECTION_MM, MAX_DEFLECTION_MM)
+    )
     BRepMesh_IncrementalMesh(model.shape, deflection_mm, False, ANGULAR_DEFLECTION_RAD, False)
     vertices: list[tuple[float, float, float]] = []
     triangles: list[tuple[int, int, int]] = []

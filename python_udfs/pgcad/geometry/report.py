@@ -1,0 +1,95 @@
+"""The report of a part: what was read, measured and given, ready for JSON. Its keys are listed in docs/design.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from pgcad.errors import CadError
+from pgcad.geometry.describe import describe
+from pgcad.geometry.reading import Reading
+from pgcad.geometry.surface import Surface, dominant_colours
+from pgcad.geometry.text import clean_name, clean_text
+from pgcad.geometry.views import VIEWS
+
+KNOWN_METADATA = frozenset(
+    (
+        "part_number",
+        "revision",
+        "name",
+        "name_zh",
+        "family",
+        "description",
+        "description_zh",
+        "material",
+        "tags",
+        "units",
+        "mass_kg",
+        "density_kg_m3",
+    )
+)
+MAX_DESCRIPTION_CHARACTERS = 20_000
+_PLACEHOLDERS = ("open cascade", "unnamed", "compound", "solid", "shape", "part", "assembly", "assem", "none", "mesh")
+"""What exporters write where nobody gave a name."""
+
+
+def make_report(reading: Reading, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything known about a part. What the caller gave wins over what the file or the geometry says."""
+    surface = reading.shape if isinstance(reading.shape, Surface) else None
+    name = _name(reading, metadata)
+    return {
+        "kind": reading.kind,
+        "name": name,
+        **_descriptions(reading, name, metadata),
+        "unit_as_read": reading.unit_as_read,
+        **asdict(reading.properties),
+        "size_mm": reading.properties.size_mm,
+        "component_count": reading.component_count,
+        "names": reading.names,
+        "colours": dominant_colours(surface) if surface else [],
+        "triangle_count": len(surface.triangles) if surface else None,
+        "views": [{"view": index, **asdict(view)} for index, view in enumerate(VIEWS)],
+        "genome": _genome(reading, metadata),
+    }
+
+
+def _name(reading: Reading, metadata: Mapping[str, Any]) -> str:
+    candidates = [clean_name(metadata.get("name") or ""), *reading.names, clean_name(metadata.get("part_number") or "")]
+    meant = (name for name in candidates if name and not _is_placeholder(name))
+    return next(meant, f"unnamed {reading.kind}")
+
+
+def _is_placeholder(name: str) -> bool:
+    bare = name.lower().rstrip("0123456789 .:_-")
+    return bare in _PLACEHOLDERS or bare.startswith(_PLACEHOLDERS[0])
+
+
+def _descriptions(reading: Reading, name: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    given = {key: _description(metadata, key) for key in ("description", "description_zh")}
+    if any(given.values()):
+        return {**given, "description_generated": False}
+    name_zh, family = (clean_name(metadata.get(key) or "") for key in ("name_zh", "family"))
+    english, chinese = describe(reading, name, name_zh or name, family)
+    return {"description": english, "description_zh": chinese, "description_generated": True}
+
+
+def _description(metadata: Mapping[str, Any], key: str) -> str | None:
+    text = clean_text(metadata.get(key) or "")
+    if len(text) > MAX_DESCRIPTION_CHARACTERS:
+        raise CadError(
+            "54000",
+            f"{key} has {len(text):,} characters; the limit is {MAX_DESCRIPTION_CHARACTERS:,}",
+            "Give a description of a few sentences.",
+        )
+    return text or None
+
+
+def _genome(reading: Reading, metadata: Mapping[str, Any]) -> dict[str, Any] | None:
+    unknown = {key: value for key, value in metadata.items() if key not in KNOWN_METADATA}
+    genome: dict[str, Any] = {}
+    if reading.tree:
+        genome["assembly"] = reading.tree
+    if unknown:
+        genome["metadata"] = unknown
+    return genome or None

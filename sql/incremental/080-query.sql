@@ -1,0 +1,18 @@
+-- What a search carries from encoding to rerank: the question as words, as lexical terms and as vectors.
+
+create type cad._query as (
+    kind text,
+    words text,
+    terms tsquery[],
+    term_weights real[],
+    rare_terms integer,
+    text_vec halfvec,
+    image_vec halfvec,
+    shape_vec halfvec,
+    fused_vec halfvec,
+    by_view boolean
+);
+
+comment on type cad._query is
+'A question in every form. Terms: rarest first, rare_terms of them rare. The vectors: what each stored modality is
+compared with, all null when there was no encoder to make them. by_view: compare the image with the ten views.';

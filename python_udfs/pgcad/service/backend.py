@@ -1,0 +1,71 @@
+"""The service's backend: geometry in worker processes, encoders behind micro-batches in two threads."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from pgcad import __version__
+from pgcad.client import PROTOCOL
+from pgcad.service.batching import Batcher, Matrix, VectorCache
+from pgcad.service.config import ServiceConfig
+from pgcad.service.dispatch import Answer, Request, Space, encode
+from pgcad.service.pool import Pool
+
+# Texts have a thread of their own: a search must not wait behind the pictures of an ingest.
+THREADS = {"query": "text", "passage": "text", "image": "vision", "points": "vision"}
+BATCH_ITEMS = {"query": 32, "passage": 8, "image": 16, "points": 8}
+
+
+class ServiceBackend:
+    """Implements `dispatch.Backend` for many connections at once."""
+
+    def __init__(self, space: Space, pool: Pool, config: ServiceConfig) -> None:
+        self.space, self.cache, self.status = space, VectorCache(), "ok"
+        self.requests: Counter[str] = Counter()
+        self._pool, self._config, self._started = pool, config, time.monotonic()
+        executors = {name: ThreadPoolExecutor(1, thread_name_prefix=name) for name in set(THREADS.values())}
+        self._batchers = {
+            kind: Batcher(
+                f"the {kind} encoder",
+                functools.partial(encode, space, kind),
+                executors[thread],
+                BATCH_ITEMS[kind],
+                config.queue_limit,
+            )
+            for kind, thread in THREADS.items()
+        }
+
+    async def geometry(self, job: str, requests: Sequence[Request]) -> list[Answer]:
+        urgent = job != "analyse"
+        limit_s = self._config.query_limit_s if urgent else self._config.file_limit_s
+        answers = [asyncio.ensure_future(self._pool.run(job, *request, limit_s, urgent)) for request in requests]
+        try:
+            return await asyncio.gather(*answers)
+        finally:  # after an error nobody waits for the others
+            for answer in answers:
+                answer.cancel()
+
+    async def encode(self, kind: str, items: Sequence[Any]) -> Matrix:
+        return await self._batchers[kind].encode(items)
+
+    def health(self) -> dict[str, Any]:
+        pool = self._pool
+        return {
+            "status": self.status,
+            "protocol": PROTOCOL,
+            "pgcad_version": __version__,
+            "device": str(getattr(self.space, "device", "cpu")),
+            "spaces": {self.space.name: {"version": self.space.version, "dim": self.space.dim}},
+            "queue_depth": pool.depth + sum(batcher.depth for batcher in self._batchers.values()),
+            "queue_limit": self._config.queue_limit,
+            "workers": {"size": pool.size, "busy": pool.busy, "restarts": pool.restarts},
+            "uptime_s": round(time.monotonic() - self._started, 1),
+            "requests": dict(self.requests),
+            "cache": {"hits": self.cache.hits, "misses": self.cache.misses},
+        }

@@ -1,0 +1,139 @@
+"""Micro-batching across connections, and the cache of query vectors."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pgcad.errors import CadError
+
+Matrix = NDArray[np.float32]
+
+
+def queue_full(queue: str, limit: int) -> CadError:
+    """The error for a request that finds `limit` others waiting."""
+    return CadError(
+        "53300",
+        "encoder queue is full",
+        "Try again in a moment; lower the number of ingest sessions, or start pgcad serve with a higher --queue-limit.",
+        f"{limit} requests wait for {queue}",
+    )
+
+
+class Batcher:
+    """Encodes what waits, up to `max_items` at a time, whichever connections it came from.
+
+    A batch is whatever has gathered while the one before it ran, so a lone query is never held back by a timer.
+    Requests beyond `queue_limit` waiting are refused with 53300.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        encode: Callable[[list[Any]], Matrix],
+        executor: Executor,
+        max_items: int = 16,
+        queue_limit: int = 256,
+    ) -> None:
+        self._name, self._encode, self._executor = name, encode, executor
+        self._max_items, self._queue_limit = max_items, queue_limit
+        self._waiting: deque[tuple[Sequence[Any], asyncio.Future[Matrix]]] = deque()
+        self._runner: asyncio.Task[None] | None = None
+
+    @property
+    def depth(self) -> int:
+        """Requests that wait for their batch."""
+        return sum(not answer.done() for _, answer in self._waiting)
+
+    async def encode(self, items: Sequence[Any]) -> Matrix:
+        """One row per item. Raises CadError 53300 when the queue is full, and whatever the encoder raises."""
+        if self.depth >= self._queue_limit:
+            raise queue_full(self._name, self._queue_limit)
+        answers = []
+        for start in range(0, len(items), self._max_items):
+            answer = asyncio.get_running_loop().create_future()
+            self._waiting.append((items[start : start + self._max_items], answer))
+            answers.append(answer)
+        if self._runner is None or self._runner.done():
+            self._runner = asyncio.create_task(self._run())
+        return np.concatenate(await asyncio.gather(*answers))
+
+    async def _run(self) -> None:
+        while batch := self._next_batch():
+            try:
+                await self._encode_batch(batch)
+            except Exception as error:  # noqa: BLE001 - it belongs to the requests of the batch
+                if len(batch) == 1:
+                    _settle(batch[0][1], error)
+                else:  # find out whose item it was: nobody else's request may fail for it
+                    for request in batch:
+                        await self._encode_alone(request)
+
+    async def _encode_alone(self, request: tuple[Sequence[Any], asyncio.Future[Matrix]]) -> None:
+        try:
+            await self._encode_batch([request])
+        except Exception as error:  # noqa: BLE001 - it belongs to this request
+            _settle(request[1], error)
+
+    async def _encode_batch(self, batch: list[tuple[Sequence[Any], asyncio.Future[Matrix]]]) -> None:
+        together = [item for items, _ in batch for item in items]
+        matrix = await asyncio.get_running_loop().run_in_executor(self._executor, self._encode, together)
+        start = 0
+        for items, answer in batch:
+            _settle(answer, matrix[start : start + len(items)])
+            start += len(items)
+
+    def _next_batch(self) -> list[tuple[Sequence[Any], asyncio.Future[Matrix]]]:
+        batch: list[tuple[Sequence[Any], asyncio.Future[Matrix]]] = []
+        size = 0
+        while self._waiting and size + len(self._waiting[0][0]) <= self._max_items:
+            items, answer = self._waiting.popleft()
+            if not answer.done():  # its client may have gone
+                batch.append((items, answer))
+                size += len(items)
+        return batch
+
+
+def _settle(answer: asyncio.Future[Matrix], outcome: Matrix | Exception) -> None:
+    if answer.done():
+        return
+    if isinstance(outcome, Exception):
+        answer.set_exception(outcome)
+    else:
+        answer.set_result(outcome)
+
+
+class VectorCache:
+    """The vectors of the latest `capacity` queries, least recently used out first. One cache serves one encoder."""
+
+    def __init__(self, capacity: int = 20_000) -> None:
+        self._capacity = capacity
+        self._vectors: OrderedDict[bytes, Matrix] = OrderedDict()
+        self.hits = self.misses = 0
+
+    @staticmethod
+    def key(kind: str, content: bytes) -> bytes:
+        """What identifies a query: how it is encoded, and its bytes."""
+        return hashlib.blake2b(content, digest_size=20, person=kind.encode()[:16]).digest()
+
+    def get(self, key: bytes) -> Matrix | None:
+        vector = self._vectors.get(key)
+        if vector is None:
+            self.misses += 1
+        else:
+            self.hits += 1
+            self._vectors.move_to_end(key)
+        return vector
+
+    def put(self, key: bytes, vector: Matrix) -> None:
+        self._vectors[key] = vector
+        self._vectors.move_to_end(key)
+        if len(self._vectors) > self._capacity:
+            self._vectors.popitem(last=False)

@@ -1,0 +1,58 @@
+"""The geometry jobs that worker processes run: raw bytes in, raw bytes out, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pgcad.errors import CadError
+
+Answer = tuple[dict[str, Any], list[bytes]]
+Job = Callable[[Mapping[str, Any], Sequence[bytes]], Answer]
+
+
+def analyse(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
+    """Payload: a file. Answer: report; mesh, points, thumbnail, ten view PNGs, the ten views as one uint8 array."""
+    from pgcad.geometry.analyse import analyse as read_part
+
+    part = read_part(payloads[0], header["format"], header["metadata"])
+    points = part.points.astype("<f4").tobytes()
+    return {"report": part.report}, [part.mesh_glb, points, part.thumbnail_png, *part.view_pngs, part.views.tobytes()]
+
+
+def shape_points(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
+    """Payload: a file. Answer: float32 (2048, 6) points with normals, mm."""
+    from pgcad.geometry.analyse import shape_points as sample
+
+    return {}, [sample(payloads[0], header["format"]).astype("<f4").tobytes()]
+
+
+def cloud_points(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
+    """Payload: a cloud, float32 (n, 3). Answer: float32 (2048, 6) points with normals."""
+    from pgcad.geometry.analyse import cloud_points as resample
+
+    if len(payloads[0]) % 12:
+        raise CadError("22023", f"a cloud of {len(payloads[0]):,} bytes is not n × 3 float32 numbers", "Send x, y, z.")
+    cloud = np.frombuffer(payloads[0], dtype="<f4").reshape(-1, 3)
+    return {}, [resample(cloud).astype("<f4").tobytes()]
+
+
+def decode_image(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
+    """Payload: a PNG or JPEG file. Answer: its shape (height, width, 3) and the uint8 pixels."""
+    from pgcad.geometry.images import decode_image as decode
+
+    pixels = decode(payloads[0])
+    return {"shape": list(pixels.shape)}, [pixels.tobytes()]
+
+
+JOBS: dict[str, Job] = {job.__name__: job for job in (analyse, shape_points, cloud_points, decode_image)}
+
+# A tetrahedron: enough to import every library, open the renderer and draw once.
+WARM_UP = b"OFF\n4 4 0\n0 0 0\n9 0 0\n0 9 0\n0 0 9\n3 0 2 1\n3 0 1 3\n3 1 2 3\n3 0 3 2\n"
+
+
+def warm() -> None:
+    """Import the geometry libraries and render once, so that the first job pays for neither."""
+    analyse({"format": "off", "metadata": {}}, [WARM_UP])

@@ -1,0 +1,276 @@
+"""The pool of geometry workers: memory and time limits per job, and a fresh process for every one that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+import itertools
+import os
+import signal
+import socket
+import sys
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from pgcad.client import pack
+from pgcad.errors import CadError
+from pgcad.service.batching import queue_full
+from pgcad.service.frames import ByteBudget, Frame, error_of, receive
+from pgcad.service.logs import Log
+from pgcad.service.process import resident_bytes
+
+MEMORY_CHECK_S = 0.05
+WARM_UP_LIMIT_S = 120.0
+RESTART_DELAYS_S = (0.0, 1.0, 5.0, 30.0)
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LP_NUM_THREADS"), "1")
+
+
+@dataclass(frozen=True)
+class WorkerLimits:
+    """What one job may take; a worker is replaced after `jobs` of them, or when it has kept half its memory."""
+
+    memory_mb: int = 1500
+    jobs: int = 500
+
+
+@dataclass(order=True)
+class _Job:
+    urgency: int
+    number: int
+    request: bytes = field(compare=False)
+    time_limit_s: float = field(compare=False)
+    answer: asyncio.Future[Frame] = field(compare=False)
+
+
+class Worker:
+    """One worker process and the socket to it."""
+
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        memory_mb: int,
+    ) -> None:
+        self.pid = process.pid
+        self._process, self._reader, self._writer, self._memory_mb = process, reader, writer, memory_mb
+        self._budget = ByteBudget(sys.maxsize)
+        self._tail: deque[bytes] = deque(maxlen=8)
+        self._listener = asyncio.create_task(self._listen())
+        self._peak_mb = 0
+
+    @classmethod
+    async def start(cls, memory_mb: int) -> Worker:
+        """Start a process and wait until it is warm. Raises CadError 58000 when it cannot start."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "pgcad.service.worker", str(theirs.fileno()), str(2 * memory_mb << 20)),
+                pass_fds=[theirs.fileno()],
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                env={**os.environ, **ONE_THREAD, "MALLOC_ARENA_MAX": "2"},
+            )
+        reader, writer = await asyncio.open_unix_connection(sock=ours, limit=1 << 20)
+        worker = cls(process, reader, writer, memory_mb)
+        try:
+            async with asyncio.timeout(WARM_UP_LIMIT_S):
+                ready = await receive(reader, worker._budget)
+        except TimeoutError:
+            ready = None
+        if ready is None:
+            await worker.stop()
+            hint = "Run `python -c 'import pgcad.service.jobs as j; j.warm()'` as the same user to see why."
+            raise CadError("58000", "a geometry worker could not start", hint, worker.output)
+        return worker
+
+    @property
+    def output(self) -> str:
+        """The last of what the process printed."""
+        return b"".join(self._tail).decode(errors="replace")[-2000:]
+
+    @property
+    def swollen(self) -> bool:
+        """Whether it has kept more than half of its memory for itself."""
+        return resident_bytes(self.pid) > self._memory_mb << 19
+
+    async def do(self, request: bytes, time_limit_s: float) -> Frame:
+        """Run one job. Raises CadError with the job's own error, or `WorkerLost` when the worker must be replaced."""
+        exchange = asyncio.create_task(self._exchange(request))
+        watch = asyncio.create_task(self._watch_memory())
+        try:
+            await asyncio.wait({exchange, watch}, timeout=time_limit_s, return_when=asyncio.FIRST_COMPLETED)
+            if exchange.done():
+                answer = exchange.result()
+                if answer is None:
+                    raise await self._crash()
+                return self._checked(answer)
+            if watch.done():
+                raise self._memory_error()
+            raise WorkerLost(
+                "57014",
+                f"reading this file took longer than {time_limit_s:g} s",
+                "Simplify the model, or start pgcad serve with a higher --file-limit-s.",
+            )
+        finally:
+            exchange.cancel()
+            watch.cancel()
+
+    async def stop(self) -> None:
+        """End the process at once."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        self._writer.close()
+        await self._process.wait()
+        await asyncio.wait({self._listener}, timeout=1)
+
+    async def _exchange(self, request: bytes) -> Frame | None:
+        try:
+            self._writer.write(request)
+            await self._writer.drain()
+            return await receive_patiently(self._reader, self._budget)
+        except ConnectionError:
+            return None
+
+    def _checked(self, answer: Frame) -> Frame:
+        error = error_of(answer.header)
+        if error is None:
+            return answer
+        raise self._memory_error() if error.sqlstate == "53200" else error
+
+    async def _watch_memory(self) -> None:
+        """Returns when the process holds more than its limit."""
+        while (resident_mb := resident_bytes(self.pid) >> 20) <= self._memory_mb:
+            self._peak_mb = max(self._peak_mb, resident_mb)
+            await asyncio.sleep(MEMORY_CHECK_S)
+
+    async def _crash(self) -> CadError:
+        code = await self._process.wait()
+        if self._peak_mb > 0.8 * self._memory_mb:  # C++ aborts when an allocation is refused
+            return self._memory_error()
+        reason = signal.Signals(-code).name if code < 0 else f"exit status {code}"
+        return WorkerLost(
+            "58000",
+            f"the geometry worker crashed on this file ({reason})",
+            "The file is probably damaged; open it in a CAD system and export it again.",
+        )
+
+    def _memory_error(self) -> CadError:
+        return WorkerLost(
+            "53200",
+            f"reading this file takes more than {self._memory_mb} MB of memory",
+            "Simplify the model, or start pgcad serve with a higher --worker-memory-mb.",
+        )
+
+    async def _listen(self) -> None:
+        assert self._process.stdout is not None
+        while chunk := await self._process.stdout.read(4096):
+            self._tail.append(chunk)
+
+
+class WorkerLost(CadError):
+    """A job's error after which its worker must be replaced."""
+
+
+async def receive_patiently(reader: asyncio.StreamReader, budget: ByteBudget) -> Frame | None:
+    """As `frames.receive`; malformed answers count as a lost worker."""
+    try:
+        return await receive(reader, budget)
+    except CadError:
+        return None
+
+
+class Pool:
+    """`size` workers that take the most urgent job first."""
+
+    def __init__(self, size: int, limits: WorkerLimits, queue_limit: int, log: Log) -> None:
+        self.size, self.restarts, self.busy = size, 0, 0
+        self._limits, self._queue_limit, self._log = limits, queue_limit, log
+        self._jobs: list[_Job] = []
+        self._numbers = itertools.count()
+        self._available = asyncio.Semaphore(0)
+        self._slots: list[asyncio.Task[None]] = []
+
+    @property
+    def depth(self) -> int:
+        """Jobs that wait for a worker."""
+        return sum(not job.answer.done() for job in self._jobs)
+
+    async def start(self) -> None:
+        """Start all workers. Raises CadError 58000 when they cannot start."""
+        workers = await asyncio.gather(*(Worker.start(self._limits.memory_mb) for _ in range(self.size)))
+        self._slots = [asyncio.create_task(self._keep_slot(worker)) for worker in workers]
+
+    async def stop(self) -> None:
+        """End all workers at once."""
+        for slot in self._slots:
+            slot.cancel()
+        await asyncio.gather(*self._slots, return_exceptions=True)
+
+    async def run(
+        self, op: str, header: dict[str, Any], payloads: list[bytes], time_limit_s: float, urgent: bool
+    ) -> tuple[dict[str, Any], list[bytes]]:
+        """Run a job in a worker. Raises CadError: the job's own, or 53200, 57014, 58000, 53300."""
+        if self.depth >= self._queue_limit:
+            raise queue_full("a geometry worker", self._queue_limit)
+        answer: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
+        request = pack({**header, "op": op}, payloads)
+        heapq.heappush(self._jobs, _Job(0 if urgent else 1, next(self._numbers), request, time_limit_s, answer))
+        self._available.release()
+        return await answer
+
+    async def _keep_slot(self, worker: Worker | None) -> None:
+        failures = 0
+        while True:
+            try:
+                worker = worker or await Worker.start(self._limits.memory_mb)
+                failures = 0
+            except CadError as error:
+                failures = min(failures + 1, len(RESTART_DELAYS_S) - 1)
+                self._log("error", "worker_start_failed", detail=error.detail)
+                await asyncio.sleep(RESTART_DELAYS_S[failures])
+                continue
+            try:
+                await self._work(worker)
+            finally:
+                await worker.stop()
+            worker = None
+            self.restarts += 1
+
+    async def _work(self, worker: Worker) -> None:
+        """Give jobs to `worker` until it must be replaced."""
+        for _ in range(self._limits.jobs):
+            job = await self._next_job()
+            self.busy += 1
+            try:
+                frame = await worker.do(job.request, job.time_limit_s)
+                if not job.answer.done():
+                    job.answer.set_result(frame)
+            except CadError as error:
+                if not job.answer.done():
+                    job.answer.set_exception(error)
+                if isinstance(error, WorkerLost):
+                    self._log(
+                        "error",
+                        "worker_lost",
+                        worker_pid=worker.pid,
+                        sqlstate=error.sqlstate,
+                        reason=error.message,
+                        output=worker.output,
+                    )
+                    return
+            finally:
+                self.busy -= 1
+            if worker.swollen:
+                break
+        self._log("info", "worker_recycled", worker_pid=worker.pid)
+
+    async def _next_job(self) -> _Job:
+        while True:
+            await self._available.acquire()
+            job = heapq.heappop(self._jobs)
+            if not job.answer.done():  # its client may have gone
+                return job

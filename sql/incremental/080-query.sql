@@ -6,6 +6,7 @@ create type cad._query as (
     terms tsquery[],
     term_weights real[],
     rare_terms integer,
+    part_numbers text[],
     text_vec halfvec,
     image_vec halfvec,
     shape_vec halfvec,
@@ -14,5 +15,5 @@ create type cad._query as (
 );
 
 comment on type cad._query is
-'A question in every form. Terms: rarest first, rare_terms of them rare. The vectors: what each stored modality is
+'A question in every form. Terms: rarest first, rare_terms of them rare. part_numbers: words that may be one. The vectors: what each stored modality is
 compared with, all null when there was no encoder to make them. by_view: compare the image with the ten views.';

@@ -1,0 +1,185 @@
+-- What a search may be asked, checked before anything is encoded or read. The keys of filters and options are a
+-- table of rules; an unknown key is answered with the known ones, a wrong value with what was expected.
+
+create or replace function cad._argument_rule()
+returns table (argument text, key text, rule jsonpath, expected text)
+language sql
+immutable parallel safe
+rows 14
+set search_path from current
+as $$
+    values
+    ('filters', 'family', '!exists($[*] ? (@.type() != "string"))'::jsonpath,
+        'a family name or an array of them'),
+    ('filters', 'material', '$.type() == "string"',
+        'the name of a material'),
+    ('filters', 'tags', '!exists($[*] ? (@.type() != "string"))',
+        'a tag or an array of tags, all of which a part must have'),
+    ('filters', 'kind', '$ == "part" || $ == "assembly" || $ == "points"',
+        '"part", "assembly" or "points"'),
+    ('filters', 'mass_kg',
+        '$.type() == "object" && !exists($.keyvalue() ? (!(@.key == "min" || @.key == "max") || @.value.type() != "number"))'
+        ' && !($.min > $.max)',
+        'an object of numbers in kg such as {"min": 0.1, "max": 2}, min not above max'),
+    ('filters', 'volume_mm3',
+        '$.type() == "object" && !exists($.keyvalue() ? (!(@.key == "min" || @.key == "max") || @.value.type() != "number"))'
+        ' && !($.min > $.max)',
+        'an object of numbers in mm³ such as {"min": 100, "max": 5000}, min not above max'),
+    ('filters', 'size_mm',
+        '$.type() == "array" && $.size() == 3 && !exists($[*] ? (@.type() != "number" || @ < 0))'
+        ' || $.type() == "object" && $.extents.type() == "array" && $.extents.size() == 3'
+        ' && !exists($.extents[*] ? (@.type() != "number" || @ < 0))'
+        ' && !exists($.tolerance_mm ? (@.type() != "number" || @ < 0))'
+        ' && !exists($.keyvalue() ? (!(@.key == "extents" || @.key == "tolerance_mm")))',
+        'three extents in mm such as [8, 8, 40], or {"extents": [8, 8, 40], "tolerance_mm": 1}'),
+    ('filters', 'created_at',
+        '$.type() == "object" && !exists($.keyvalue() ? (!(@.key == "from" || @.key == "to") || @.value.type() != "string"))',
+        'an object of times such as {"from": "2026-01-01", "to": "2026-12-31 23:59"}'),
+    ('options', 'space', '$.type() == "string"',
+        'the name of a row of cad.space'),
+    ('options', 'against', '$ == "fused" || $ == "text" || $ == "image" || $ == "shape"',
+        '"fused", "text", "image" or "shape"'),
+    ('options', 'strategy', '$ == "auto" || $ == "exact" || $ == "hnsw"',
+        '"auto", "exact" or "hnsw"'),
+    ('options', 'weights',
+        '$.type() == "object" && !exists($.keyvalue() ? (!(@.key == "text" || @.key == "image" || @.key == "shape"'
+        ' || @.key == "lexical") || @.value.type() != "number" || @.value < 0))',
+        'an object of numbers not below 0 such as {"text": 1, "image": 0, "shape": 2, "lexical": 0.5}'),
+    ('options', 'min_score', '$.type() == "number"',
+        'a number; scores lie between -1 and 1');
+$$;
+comment on function cad._argument_rule() is
+'The keys that filters and options know: the JSON path every value must satisfy, and the same in words.';
+
+create or replace function cad._check_keys(argument text, given jsonb)
+returns void
+language plpgsql
+immutable parallel safe
+set search_path from current
+as $$
+declare
+    wrong record;
+begin
+    if jsonb_typeof(given) <> 'object' then
+        raise exception '% must be a JSON object, not %', argument, jsonb_typeof(given)
+            using errcode = '22023', hint = 'Give {} for none.';
+    end if;
+    if given = '{}' then
+        return;
+    end if;
+    if given ? 'features' and argument = 'filters' then
+        raise exception 'filters.features needs feature recognition, which this version does not have'
+            using errcode = '0A000', hint = 'Leave out features; filter by size_mm, volume_mm3 or family instead.';
+    end if;
+    select g.key, r.expected into wrong
+    from jsonb_each(given) as g
+    left join cad._argument_rule() as r on r.argument = _check_keys.argument and r.key = g.key
+    where r.key is null or jsonb_path_match(g.value, r.rule, silent => true) is not true
+    order by g.key
+    limit 1;
+    if not found then
+        return;
+    end if;
+    if wrong.expected is null then
+        raise exception '% has no key %', argument, quote_ident(left(wrong.key, 100))
+            using errcode = '22023', hint = 'Known keys: ' || (
+                select string_agg(r.key, ', ' order by r.key)
+                from cad._argument_rule() as r
+                where r.argument = _check_keys.argument
+            ) || '.';
+    end if;
+    raise exception '%.% cannot be %', argument, wrong.key, left(given ->> wrong.key, 100)
+        using errcode = '22023', hint = 'Expected ' || wrong.expected || '.';
+end;
+$$;
+comment on function cad._check_keys(text, jsonb) is
+'Refuses (22023) a filters or options argument with an unknown key or a wrong value, and says what is right.';
+
+create or replace function cad._check_k(k int)
+returns void
+language plpgsql
+immutable parallel safe
+set search_path from current
+as $$
+begin
+    if k between 1 and 10000 then
+        return;
+    end if;
+    raise exception 'k cannot be %', coalesce(k::text, 'null')
+        using errcode = '22023', hint = 'k is the number of hits wanted, from 1 to 10000.';
+end;
+$$;
+comment on function cad._check_k(int) is 'Refuses (22023) a number of hits outside 1 to 10,000.';
+
+create or replace function cad._check_query(query text)
+returns text
+language plpgsql
+immutable parallel safe
+set search_path from current
+as $$
+declare
+    most constant int := 8192;
+begin
+    if length(query) > most then
+        raise exception 'the query has % characters, more than %', length(query), most
+            using errcode = '54000', hint = 'Describe the part in a few words; search a file with search_cad_shape.';
+    end if;
+    query := btrim(regexp_replace(query, '[[:cntrl:]]+', ' ', 'g'));
+    if query = '' then
+        raise exception 'the query is empty'
+            using errcode = '22023', hint = 'Give a description or a part number, such as ''M8 flange bolt, 40 mm''.';
+    end if;
+    return (query);
+end;
+$$;
+comment on function cad._check_query(text) is
+'The query without control characters; refuses an empty one (22023) and one of more than 8,192 characters (54000).';
+
+create or replace function cad._check_filters(family text, filters jsonb)
+returns jsonb
+language plpgsql
+stable parallel safe
+set search_path from current
+as $$
+begin
+    filters := coalesce(filters, '{}');
+    perform cad._check_keys('filters', filters);
+    begin
+        perform (filters #>> '{created_at,from}')::timestamptz, (filters #>> '{created_at,to}')::timestamptz;
+    exception when data_exception then
+        raise exception 'filters.created_at cannot be %', left(filters ->> 'created_at', 100)
+            using errcode = '22023', hint = 'Expected times such as {"from": "2026-01-01"}; ' || sqlerrm || '.';
+    end;
+    if family is null then
+        return filters;
+    end if;
+    if filters ? 'family' and not cad._texts(filters -> 'family') @> array[family] then
+        return filters || jsonb '{"family": []}';
+    end if;
+    return filters || jsonb_build_object('family', family);
+end;
+$$;
+comment on function cad._check_filters(text, jsonb) is
+'The filters of a search, validated, with the argument family as one of them.';
+
+create or replace function cad._check_options(options jsonb)
+returns jsonb
+language plpgsql
+stable parallel safe
+set search_path from current
+as $$
+declare
+    chosen jsonb := jsonb '{"space": "cad", "strategy": "auto"}' || coalesce(options, '{}');
+begin
+    perform cad._check_keys('options', coalesce(options, '{}'));
+    if not exists (select from cad.space as s where s.name = chosen ->> 'space') then
+        raise exception 'there is no space %', quote_ident(left(chosen ->> 'space', 100))
+            using errcode = '22023', hint = 'Known spaces: ' || coalesce((
+                select string_agg(s.name, ', ' order by s.name) from cad.space as s
+            ), 'none') || '.';
+    end if;
+    return chosen;
+end;
+$$;
+comment on function cad._check_options(jsonb) is
+'The options of a search, validated, with their defaults.';

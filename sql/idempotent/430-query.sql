@@ -1,0 +1,116 @@
+-- From what was asked to a cad._query: its words as lexical terms, and the vector that each stored modality is
+-- compared with. A modality that the question does not have is compared with the fused vector of the question.
+
+create or replace function cad._given_vector(
+    stored cad.space, v vector,
+    out text_vec halfvec, out image_vec halfvec, out shape_vec halfvec, out fused_vec halfvec, out version text
+)
+language plpgsql
+stable parallel safe
+set search_path from current
+as $$
+begin
+    if vector_dims(v) <> stored.dim then
+        raise exception 'the vector has % dimensions, space % has %', vector_dims(v), stored.name, stored.dim
+            using errcode = '22023', hint = 'Give a vector made by the encoder of that space.';
+    end if;
+    if vector_norm(v) = 0 then
+        raise exception 'the vector is zero'
+            using errcode = '22023', hint = 'A vector of length 0 has no direction to compare.';
+    end if;
+    fused_vec := l2_normalize(v);
+    version := stored.encoder_version;
+end
+$$;
+
+comment on function cad._given_vector(cad.space, vector) is
+'A vector that the caller made, checked and scaled to unit length.';
+
+create or replace function cad._vectors_of(
+    stored cad.space, part uuid,
+    out text_vec halfvec, out image_vec halfvec, out shape_vec halfvec, out fused_vec halfvec, out version text
+)
+language plpgsql
+stable parallel restricted
+set search_path from current
+as $$
+begin
+    execute format($query$
+        select s.text_vec, s.image_vec, s.shape_vec, s.fused_vec, s.encoder_version
+        from cad.model as m
+        inner join cad.%I as s on s.model_id = m.model_id and s.family = m.family
+        where m.model_id = $1
+    $query$, 'space_' || stored.name)
+    into text_vec, image_vec, shape_vec, fused_vec, version
+    using part;
+    if fused_vec is null then
+        raise exception 'there is no part % with vectors in space %', part, stored.name
+            using errcode = '22023', hint = 'Take a model_id from cad.part.';
+    end if;
+end
+$$;
+
+comment on function cad._vectors_of(cad.space, uuid) is 'The stored vectors of a part.';
+
+create or replace function cad._ask(
+    space text, query text, image bytea, file bytea, format text, points real[], part uuid, v vector
+)
+returns cad._query
+language plpgsql
+stable parallel restricted
+set search_path from current
+as $$
+declare
+    asked cad._query;
+    stored cad.space;
+    encoded record;
+begin
+    select s.* into strict stored from cad.space as s where s.name = _ask.space;
+    asked.words := cad._check_query(query);
+    asked.kind := case
+        when v is not null or num_nonnulls(query, image, file) > 1 then 'multi'
+        when query is not null then 'text'
+        when image is not null then 'image'
+        when num_nonnulls(file, points, part) > 0 then 'shape'
+    end;
+    if asked.kind is null then
+        raise exception 'there is nothing to search for'
+            using errcode = '22023', hint = 'Give a query text, an image, a file, points, a part or a vector.';
+    end if;
+    if query is not null then
+        select t.terms, t.weights, t.rare into asked.terms, asked.term_weights, asked.rare_terms
+        from cad._lexical_terms(asked.words) as t;
+        asked.part_numbers := cad._part_numbers(asked.words);
+    end if;
+    asked.by_view := image is not null and stored.name = 'cad';
+
+    begin
+        encoded := case
+            when v is not null then cad._given_vector(stored, v)
+            when part is not null then cad._vectors_of(stored, part)
+            else cad._encode(stored.name, asked.words, image, file, format, points)
+        end;
+    exception when sqlstate '08001' then
+        if asked.kind <> 'text' then
+            raise;
+        end if;
+        raise warning 'the encoder service cannot be reached: these hits are by words and part numbers alone'
+            using detail = sqlerrm, hint = 'Start the service; cad.doctor() tells where it is expected.';
+        return asked;
+    end;
+    if encoded.version <> stored.encoder_version then
+        raise exception 'the query was encoded by %, the vectors of space % by %',
+            encoded.version, stored.name, stored.encoder_version
+            using errcode = '55000',
+                hint = 'Run the encoder that made the vectors, or load the parts again with the present one.';
+    end if;
+    asked.fused_vec := encoded.fused_vec;
+    asked.text_vec := coalesce(encoded.text_vec, encoded.fused_vec);
+    asked.image_vec := coalesce(encoded.image_vec, encoded.fused_vec);
+    asked.shape_vec := coalesce(encoded.shape_vec, encoded.fused_vec);
+    return asked;
+end
+$$;
+
+comment on function cad._ask(text, text, bytea, bytea, text, real[], uuid, vector) is
+'A question in every form a search needs. Without a service a text is still asked by its words, with a warning.';

@@ -1,0 +1,94 @@
+-- The rerank: every candidate gets its exact scores, and their weighted mean decides. Where a part lacks a vector of
+-- some modality, the cosine with its fused vector stands in. The part whose number was asked for comes first.
+
+create or replace function cad._rerank(
+    space text, candidates uuid[], asked cad._query, weights jsonb, min_score double precision, k int
+)
+returns cad.hit[]
+language plpgsql
+stable parallel restricted
+set search_path from current
+as $$
+declare
+    hits cad.hit[];
+begin
+    execute format($query$
+        with scored as (
+            select
+                m.model_id,
+                m.part_number,
+                m.name,
+                m.family,
+                coalesce(lower(m.part_number) = lower(($2).words) or ($2).words = any (m.aliases), false) as named,
+                1 - (s.fused_vec <=> ($2).fused_vec) as fused_score,
+                1 - (s.text_vec <=> ($2).text_vec) as text_score,
+                case
+                    when ($2).by_view then (
+                        select max(1 - (v.vec <=> ($2).image_vec)) from cad.view as v where v.model_id = m.model_id
+                    )
+                    else 1 - (s.image_vec <=> ($2).image_vec)
+                end as image_score,
+                1 - (s.shape_vec <=> ($2).shape_vec) as shape_score,
+                greatest(
+                    (
+                        select coalesce(sum(t.weight) filter (where m.lexemes @@ t.term), 0) / sum(t.weight)
+                        from unnest(($2).terms, ($2).term_weights) as t (term, weight)
+                    ),
+                    (
+                        select max(similarity(m.part_number, n.number))
+                        from unnest(($2).part_numbers) as n (number)
+                        where m.part_number %% n.number
+                    )
+                ) as lexical_score
+            from unnest($1) as c (model_id)
+            inner join cad.model as m on m.model_id = c.model_id
+            left join cad.%I as s on s.model_id = m.model_id and s.family = m.family
+        ),
+
+        fused as (
+            select
+                scored.*,
+                case when scored.named then 1 else (
+                    w.fused * coalesce(scored.fused_score, 0)
+                    + w.text * coalesce(scored.text_score, scored.fused_score, 0)
+                    + w.image * coalesce(scored.image_score, scored.fused_score, 0)
+                    + w.shape * coalesce(scored.shape_score, scored.fused_score, 0)
+                    + w.lexical * coalesce(scored.lexical_score, 0)
+                ) / (w.fused + w.text + w.image + w.shape + w.lexical) end as score
+            from scored
+            cross join jsonb_to_record($3) as w (
+                fused double precision,
+                text double precision,
+                image double precision,
+                shape double precision,
+                lexical double precision
+            )
+        ),
+
+        ranked as (
+            select
+                fused.*,
+                row_number() over (order by fused.named desc, fused.score desc, fused.model_id)::int as rank
+            from fused
+            where $4 is null or fused.score >= $4
+            order by rank
+            limit $5
+        )
+
+        select array_agg(
+            row(
+                r.rank, r.model_id, r.part_number, r.name, r.family, r.score,
+                r.text_score, r.image_score, r.shape_score, r.lexical_score
+            )::cad.hit
+            order by r.rank
+        )
+        from ranked as r
+    $query$, 'space_' || space)
+    into hits
+    using candidates, asked, weights, min_score, k;
+    return hits;
+end
+$$;
+
+comment on function cad._rerank(text, uuid[], cad._query, jsonb, double precision, int) is
+'The k best of the candidates by exact scores per modality and their weighted mean.';

@@ -1,0 +1,295 @@
+-- The search engine. Every public search is cad._search with other arguments: check, encode, plan, find candidates by
+-- vector and by word, rerank. It returns the hits together with the stages it went through: what explain_search shows
+-- is what happened.
+
+create or replace function cad._stage(stage text, started timestamptz, candidates int, detail jsonb)
+returns jsonb
+language sql
+volatile parallel safe
+as $$
+    select jsonb_build_object(
+        'stage', stage, 'detail', detail, 'candidates', candidates,
+        'elapsed_ms', extract(epoch from clock_timestamp() - started) * 1000
+    )
+$$;
+
+comment on function cad._stage(text, timestamptz, int, jsonb) is 'What one stage of a search did and how long it took.';
+
+create or replace function cad._weights(asked cad._query, options jsonb)
+returns jsonb
+language plpgsql
+stable parallel safe
+set search_path from current
+as $$
+declare
+    weights jsonb := jsonb '{"fused": 0, "text": 0, "image": 0, "shape": 0, "lexical": 0}';
+begin
+    if asked.fused_vec is null then
+        return weights || jsonb '{"lexical": 1}';
+    end if;
+    if options ? 'against' then
+        return weights || jsonb_build_object(options ->> 'against', 1);
+    end if;
+    select weights || to_jsonb(f) - 'query_kind' || coalesce(options -> 'weights', '{}') into weights
+    from cad.fusion_weight as f
+    where f.query_kind = asked.kind;
+    if asked.words is null then
+        weights := weights || jsonb '{"lexical": 0}';
+    end if;
+    if (select sum(w.value::double precision) from jsonb_each(weights) as w) = 0 then
+        raise exception 'no weight is left to rank by'
+            using errcode = '22023', hint = 'Give at least one of options.weights that fits the query a value above 0.';
+    end if;
+    return weights;
+end
+$$;
+
+comment on function cad._weights(cad._query, jsonb) is
+'What each score counts in the rerank: cad.fusion_weight, options.weights over it, or options.against alone.';
+
+create or replace function cad._plan(
+    asked cad._query, k int, filters jsonb, options jsonb,
+    out strategy text, out reason text, out matching int, out most int
+)
+language plpgsql
+stable parallel restricted
+set search_path from current
+set plan_cache_mode = force_custom_plan
+as $$
+declare
+    -- Measured: comparing 10,000 parts takes about as long as an HNSW scan that feeds a rerank of this size.
+    exact_matching constant int := 10000;
+    indexed_most constant int := 2000;
+begin
+    most := greatest(400, 2 * k);
+    select count(*) into matching
+    from (select from cad._matching(filters) limit greatest(exact_matching + 1, most)) as m;
+    if asked.fused_vec is null then
+        strategy := 'lexical';
+        reason := 'no encoder';
+    elsif options ->> 'strategy' <> 'auto' then
+        strategy := options ->> 'strategy';
+        reason := 'asked for';
+    elsif matching <= exact_matching then
+        strategy := 'exact';
+        reason := 'few parts match';
+    elsif coalesce(options ->> 'against', 'fused') <> 'fused' then
+        strategy := 'exact';
+        reason := 'the index is on the fused vectors';
+    elsif most > indexed_most then
+        strategy := 'exact';
+        reason := 'many hits wanted';
+    else
+        strategy := 'hnsw';
+        reason := 'many parts match';
+    end if;
+end
+$$;
+
+comment on function cad._plan(cad._query, int, jsonb, jsonb) is
+'How to find candidates: lexical, exact or hnsw, and why; how many parts match (counted up to a limit).';
+
+create or replace function cad._search(
+    k int,
+    family text,
+    filters jsonb,
+    options jsonb,
+    query text default null,
+    image bytea default null,
+    file bytea default null,
+    format text default null,
+    points real[] default null,
+    part uuid default null,
+    v vector default null,
+    out hits cad.hit[],
+    out stages jsonb
+)
+language plpgsql
+stable parallel restricted
+cost 100000
+set search_path from current
+as $$
+declare
+    started timestamptz := clock_timestamp();
+    asked cad._query;
+    space text;
+    plan record;
+    nearest uuid[];
+    lexical uuid[];
+    candidates uuid[];
+    weights jsonb;
+begin
+    perform cad._check_k(k);
+    filters := cad._check_filters(family, filters);
+    options := cad._check_options(options);
+    space := options ->> 'space';
+    stages := jsonb_build_array(cad._stage('check', started, null, jsonb_build_object(
+        'k', k, 'filters', filters, 'options', options
+    )));
+
+    started := clock_timestamp();
+    asked := cad._ask(space, query, image, file, format, points, part, v);
+    weights := cad._weights(asked, options);
+    stages := stages || cad._stage('encode', started, null, jsonb_build_object(
+        'kind', asked.kind, 'terms', asked.terms::text[], 'weights', weights
+    ));
+
+    started := clock_timestamp();
+    plan := cad._plan(asked, k, filters, options);
+    stages := stages || cad._stage('plan', started, plan.matching, jsonb_build_object(
+        'strategy', plan.strategy, 'reason', plan.reason
+    ));
+
+    if plan.strategy = 'hnsw' then
+        started := clock_timestamp();
+        nearest := cad._nearest_indexed(space, asked.fused_vec, filters, plan.most);
+        stages := stages || cad._stage('hnsw', started, cardinality(nearest), jsonb_build_object('wanted', plan.most));
+    end if;
+    if plan.strategy = 'exact' or cardinality(nearest) < least(plan.most, plan.matching) then
+        started := clock_timestamp();
+        nearest := cad._nearest_exact(
+            space, coalesce(options ->> 'against', 'fused'), asked.fused_vec, filters,
+            case when options ->> 'strategy' = 'exact' then null else plan.most end
+        );
+        stages := stages || cad._stage('exact', started, cardinality(nearest), jsonb_build_object(
+            'wanted', plan.most, 'because', case when plan.strategy = 'hnsw' then 'hnsw came back short' end
+        ));
+    end if;
+    if asked.words is not null then
+        started := clock_timestamp();
+        lexical := cad._lexical_candidates(asked, filters, 200);
+        stages := stages || cad._stage('lexical', started, cardinality(lexical), jsonb_build_object('wanted', 200));
+    end if;
+
+    started := clock_timestamp();
+    candidates := array(
+        select unnest(nearest) union select unnest(lexical) except select part
+    );
+    hits := cad._rerank(space, candidates, asked, weights, (options ->> 'min_score')::double precision, k);
+    stages := stages || cad._stage('rerank', started, cardinality(candidates), jsonb_build_object(
+        'hits', coalesce(cardinality(hits), 0)
+    ));
+end
+$$;
+
+comment on function cad._search(int, text, jsonb, jsonb, text, bytea, bytea, text, real[], uuid, vector) is
+'Every search: the hits, and the stages it took to find them.';
+
+create or replace function cad.search_cad(
+    query text, k int default 10, family text default null, filters jsonb default '{}', options jsonb default '{}'
+)
+returns setof cad.hit
+language sql
+stable parallel restricted
+cost 100000 rows 10
+set search_path from current
+as $$
+    select hit.*
+    from unnest((cad._search(k, family, filters, options, query => query)).hits) as hit
+$$;
+
+comment on function cad.search_cad(text, int, text, jsonb, jsonb) is
+'Parts by text, English or Chinese, description or part number: select * from search_cad(''M8 flange bolt, 40 mm'');';
+
+create or replace function cad.search_cad_image(
+    image bytea, k int default 10, family text default null, filters jsonb default '{}', options jsonb default '{}'
+)
+returns setof cad.hit
+language sql
+stable parallel restricted
+cost 100000 rows 10
+set search_path from current
+as $$
+    select hit.*
+    from unnest((cad._search(k, family, filters, options, image => image)).hits) as hit
+$$;
+
+comment on function cad.search_cad_image(bytea, int, text, jsonb, jsonb) is
+'Parts that look like a picture (PNG or JPEG): a render, a photo or a sketch.';
+
+create or replace function cad.search_cad_shape(
+    file bytea, format text,
+    k int default 10, family text default null, filters jsonb default '{}', options jsonb default '{}'
+)
+returns setof cad.hit
+language sql
+stable parallel restricted
+cost 100000 rows 10
+set search_path from current
+as $$
+    select hit.*
+    from unnest((cad._search(k, family, filters, options, file => file, format => format)).hits) as hit
+$$;
+
+comment on function cad.search_cad_shape(bytea, text, int, text, jsonb, jsonb) is
+'Parts shaped like a file. Format: step, stl, obj, ply, glb, 3mf, off, xyz or npy.';
+
+create or replace function cad.search_cad_points(
+    points real[], k int default 10, family text default null, filters jsonb default '{}', options jsonb default '{}'
+)
+returns setof cad.hit
+language sql
+stable parallel restricted
+cost 100000 rows 10
+set search_path from current
+as $$
+    select hit.*
+    from unnest((cad._search(k, family, filters, options, points => points)).hits) as hit
+$$;
+
+comment on function cad.search_cad_points(real[], int, text, jsonb, jsonb) is
+'Parts shaped like a point cloud: an n x 3 array in mm.';
+
+create or replace function cad.search_cad_like(
+    model_id uuid, k int default 10, family text default null, filters jsonb default '{}', options jsonb default '{}'
+)
+returns setof cad.hit
+language sql
+stable parallel restricted
+cost 100000 rows 10
+set search_path from current
+as $$
+    select hit.*
+    from unnest((cad._search(k, family, filters, options, part => model_id)).hits) as hit
+$$;
+
+comment on function cad.search_cad_like(uuid, int, text, jsonb, jsonb) is
+'More parts like this one, itself left out.';
+
+create or replace function cad.search_cad_multi(
+    query text default null, image bytea default null, file bytea default null, format text default null,
+    k int default 10, family text default null, filters jsonb default '{}', options jsonb default '{}'
+)
+returns setof cad.hit
+language sql
+stable parallel restricted
+cost 100000 rows 10
+set search_path from current
+as $$
+    select hit.*
+    from unnest((
+        cad._search(k, family, filters, options, query => query, image => image, file => file, format => format)
+    ).hits) as hit
+$$;
+
+comment on function cad.search_cad_multi(text, bytea, bytea, text, int, text, jsonb, jsonb) is
+'Parts by any of a text, a picture and a file together; null for what is not given.';
+
+create or replace function cad.search_cad_vector(
+    space text, v vector,
+    k int default 10, family text default null, filters jsonb default '{}', options jsonb default '{}'
+)
+returns setof cad.hit
+language sql
+stable parallel restricted
+cost 100000 rows 10
+set search_path from current
+as $$
+    select hit.*
+    from unnest((
+        cad._search(k, family, filters, coalesce(options, '{}') || jsonb_build_object('space', space), v => v)
+    ).hits) as hit
+$$;
+
+comment on function cad.search_cad_vector(text, vector, int, text, jsonb, jsonb) is
+'Parts near a vector of one''s own in a space.';

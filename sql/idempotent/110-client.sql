@@ -45,35 +45,65 @@ def inline_answers(requests, python_path):
             yield index, client.ServiceError(error.sqlstate, error.message, error.detail, error.hint), []
 
 
-def answer(op, header, payloads=()):
-    """The answer to one request; an SQL error where it failed."""
-    try:
-        [(_, reply, bodies)] = answers([(op, header, payloads)])
-    except client.ServiceError as error:
-        reply = error
-    if isinstance(reply, client.ServiceError):
-        plpy.error(reply.message, detail=reply.detail or None, hint=reply.hint or None, sqlstate=reply.sqlstate)
-    return reply, bodies
+def error_fields(error):
+    return {'sqlstate': error.sqlstate, 'message': error.message, 'detail': error.detail, 'hint': error.hint}
 
 
 GD['pgcad @client_sha256@'] = types.SimpleNamespace(
-    answer=answer, answers=answers, ServiceError=client.ServiceError,
-    float_bytes=client.float_bytes, vector_literals=client.vector_literals)
+    answers=answers, error_fields=error_fields, ServiceError=client.ServiceError,
+    vector_literals=client.vector_literals)
 $python$;
 
 comment on function cad._client() is 'Loads the client of the encoder service into this session.';
+
+create or replace function cad._request(
+    op text, header jsonb, payloads bytea[], out reply jsonb, out vectors halfvec[], out error jsonb
+)
+language plpython3u stable parallel restricted cost 10000
+set search_path from current
+as $python$
+import json
+
+if 'pgcad @client_sha256@' not in GD:
+    plpy.execute('select cad._client()')
+pgcad = GD['pgcad @client_sha256@']
+try:
+    [(_, reply, bodies)] = pgcad.answers([(op, json.loads(header), payloads)])
+except pgcad.ServiceError as error:
+    reply = error
+if isinstance(reply, pgcad.ServiceError):
+    return None, None, json.dumps(pgcad.error_fields(reply))
+return json.dumps(reply), pgcad.vector_literals(bodies[0], reply['dim']) if bodies else None, None
+$python$;
+
+comment on function cad._request(text, jsonb, bytea[]) is
+'One request to the encoders. A failure comes back as error, to be raised without a Python traceback.';
+
+create or replace function cad._raise(error jsonb) returns void
+language plpgsql immutable strict parallel safe
+set search_path from current
+as $$
+begin
+    raise exception using
+        errcode = error ->> 'sqlstate',
+        message = error ->> 'message',
+        detail = coalesce(error ->> 'detail', ''),
+        hint = coalesce(error ->> 'hint', '');
+end
+$$;
+
+comment on function cad._raise(jsonb) is 'Raises a failure of the encoders as an SQL error.';
 
 create or replace function cad._float_bytes(numbers real[]) returns bytea
 language plpython3u immutable strict parallel safe
 set search_path from current
 as $python$
+import itertools
 import struct
 
-rows = numbers if numbers and isinstance(numbers[0], list) else [numbers]
-flat = [number for row in rows for number in row]
-if None in flat:
-    plpy.error('an array of points holds a null', hint='Every point needs three numbers.', sqlstate='22004')
+flat = list(itertools.chain.from_iterable(numbers))
 return struct.pack(f'<{len(flat)}f', *flat)
 $python$;
 
-comment on function cad._float_bytes(real[]) is 'An array as float32 little-endian, row by row: the form of the protocol.';
+comment on function cad._float_bytes(real[]) is
+'A two-dimensional array as float32 little-endian, row by row: the form of the protocol.';

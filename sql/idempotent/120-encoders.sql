@@ -1,19 +1,18 @@
 -- Encoders as SQL. Stable, because a query must be able to use an index on the distance to an embedding.
 
 create or replace function cad._embed(op text, header jsonb, payloads bytea[])
-returns table (ordinal integer, embedding halfvec, version text)
-language plpython3u stable parallel restricted cost 10000 rows 10
+returns table (ordinal integer, embedding halfvec)
+language plpgsql stable parallel restricted cost 10000 rows 10
 set search_path from current
-as $python$
-import json
-
-if 'pgcad @client_sha256@' not in GD:
-    plpy.execute('select cad._client()')
-pgcad = GD['pgcad @client_sha256@']
-reply, bodies = pgcad.answer(op, json.loads(header), payloads)
-rows = pgcad.vector_literals(bodies[0], reply['dim'])
-return [(ordinal, row, reply['version']) for ordinal, row in enumerate(rows, start=1)]
-$python$;
+as $$
+declare
+    answer record;
+begin
+    select * into answer from cad._request(op, header, payloads);
+    perform cad._raise(answer.error);
+    return query select v.ordinal::integer, v.embedding from unnest(answer.vectors) with ordinality as v (embedding, ordinal);
+end
+$$;
 
 comment on function cad._embed(text, jsonb, bytea[]) is 'One request to the encoders that answers with vectors.';
 
@@ -25,6 +24,9 @@ begin
     if array_ndims(points) is distinct from 2 or array_length(points, 2) <> 3 then
         raise exception 'points must be an n x 3 array, this one has dimensions %', coalesce(array_dims(points), '[0]')
             using errcode = 'invalid_parameter_value', hint = 'For example array[[0, 0, 0], [10, 0, 0]]::real[], in mm.';
+    end if;
+    if array_position(array(select unnest(points)), null) is not null then
+        raise exception 'points hold a null' using errcode = 'null_value_not_allowed', hint = 'Every point needs three numbers.';
     end if;
     return cad._float_bytes(points);
 end
@@ -45,25 +47,36 @@ create or replace function cad._encode(
     out fused_vec halfvec,
     out version text
 )
-language plpython3u stable parallel restricted cost 10000
+language plpgsql stable parallel restricted cost 10000
 set search_path from current
-as $python$
-if 'pgcad @client_sha256@' not in GD:
-    plpy.execute('select cad._client()')
-pgcad = GD['pgcad @client_sha256@']
-if points is not None:
-    plan = plpy.prepare('select cad._points_payload($1) as payload', ['real[]'])
-    payload = plpy.execute(plan, [points])[0]['payload']
-    reply, bodies = pgcad.answer('embed_points', {'space': space}, [payload])
-    names = ['shape']
-else:
-    header = {'space': space, 'text': query, 'image': image is not None, 'shape': file is not None, 'format': format}
-    reply, bodies = pgcad.answer('embed_multi', header, [part for part in (image, file) if part is not None])
-    names = reply['rows']
-vectors = dict(zip(names, pgcad.vector_literals(bodies[0], reply['dim'])))
-fused = vectors.get('fused', vectors.get('shape'))
-return vectors.get('text'), vectors.get('image'), vectors.get('shape'), fused, reply['version']
-$python$;
+as $$
+declare
+    answer record;
+    modalities text[];
+begin
+    if points is null then
+        select * into answer
+        from cad._request(
+            'embed_multi',
+            jsonb_build_object(
+                'space', space, 'text', query, 'image', image is not null, 'shape', file is not null, 'format', format
+            ),
+            array_remove(array[image, file], null)
+        );
+        modalities := array(select jsonb_array_elements_text(answer.reply -> 'rows'));
+    else
+        select * into answer
+        from cad._request('embed_points', jsonb_build_object('space', space), array[cad._points_payload(points)]);
+        modalities := array['shape'];
+    end if;
+    perform cad._raise(answer.error);
+    text_vec := answer.vectors[array_position(modalities, 'text')];
+    image_vec := answer.vectors[array_position(modalities, 'image')];
+    shape_vec := answer.vectors[array_position(modalities, 'shape')];
+    fused_vec := coalesce(answer.vectors[array_position(modalities, 'fused')], shape_vec);
+    version := answer.reply ->> 'version';
+end
+$$;
 
 comment on function cad._encode(text, text, bytea, bytea, text, real[]) is
 'Vectors of a query: one per modality that was given and the fused one, with the encoder version.';
@@ -137,16 +150,17 @@ $$;
 comment on function cad.embed_images(bytea[], text) is 'Vectors of many pictures in one call, in their order.';
 
 create or replace function cad.encoder_health() returns jsonb
-language plpython3u stable parallel restricted cost 10000
+language plpgsql stable parallel restricted cost 10000
 set search_path from current
-as $python$
-import json
-
-if 'pgcad @client_sha256@' not in GD:
-    plpy.execute('select cad._client()')
-reply, _ = GD['pgcad @client_sha256@'].answer('health', {})
-return json.dumps({key: value for key, value in reply.items() if key not in ('v', 'id', 'ok', 'payloads')})
-$python$;
+as $$
+declare
+    answer record;
+begin
+    select * into answer from cad._request('health', '{}', '{}');
+    perform cad._raise(answer.error);
+    return answer.reply - array['v', 'id', 'ok', 'payloads'];
+end
+$$;
 
 comment on function cad.encoder_health() is
 'What the encoder service says of itself: version, device, spaces, queue, workers, requests.';

@@ -1,0 +1,85 @@
+# make demo | test | up | down | psql | dsn | bench | lint: each does whatever set-up is missing and can be run twice.
+# As root, or as a user with sudo (asked for system packages and the extension's files only).
+
+PYTHON ?= /usr/bin/python3
+TESTS ?= tests
+
+BIN := .venv/bin
+SAY := >&2 echo "make:"
+# The code is installed as a copy where the checkout cannot be reached (see docker/make-folders.sh), else as it lies.
+LINKED := $(shell test -L .venv && echo yes)
+CODE := $(if $(LINKED),$(shell find python_udfs loaders -type f -not -name '*.pyc' -not -path '*.egg-info/*'))
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test up down psql dsn bench lint install lock clean system extension
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):[^#]*## /make \1\t/p' Makefile | expand -t 16
+
+demo: up  ## load the sample corpus and show a page of search results
+	@$(BIN)/pgcad demo --state .pgcad
+
+test: .venv/development system  ## run the tests (TESTS=path for some of them)
+	@$(BIN)/pytest $(TESTS)
+
+up: install  ## start a local PostgreSQL and the encoder service; returns when both answer
+	@$(BIN)/pgcad up --state .pgcad
+
+down:  ## stop both; the data stays
+	@test ! -x $(BIN)/pgcad || $(BIN)/pgcad down --state .pgcad
+
+psql:  ## psql in the local database
+	@$(MAKE) --no-print-directory up >&2
+	@$(BIN)/pgcad psql --state .pgcad
+
+dsn:  ## print the connection string of the local database and nothing else
+	@$(MAKE) --no-print-directory up >&2
+	@$(BIN)/pgcad dsn --state .pgcad
+
+bench: up .venv/development  ## measure speed and memory of the local database
+	@$(BIN)/python -m tests.bench --state .pgcad
+
+lint: .venv/development extension  ## check every language of the repository
+	@tests/lint/run
+
+install: .venv/package extension  ## system packages, Python environment, extension files
+
+clean: down  ## remove the local database, the environment and everything built
+	rm -rf "$$(readlink -f .pgcad)" "$$(readlink -f .venv)" .pgcad .venv build extensions/pgcad--*.sql
+
+# --- set-up ---------------------------------------------------------------------------------------------------------
+
+system:
+	@docker/install-system.sh
+
+.venv/bin/pip:
+	@$(MAKE) --no-print-directory system
+	@docker/make-folders.sh $(PYTHON)
+
+.venv/runtime: requirements.txt | .venv/bin/pip
+	@$(SAY) "installing Python packages"
+	@$(BIN)/pip install --quiet --requirement requirements.txt
+	@touch $@
+
+.venv/development: requirements-dev.txt .venv/package
+	@$(SAY) "installing development tools"
+	@$(BIN)/pip install --quiet --requirement requirements-dev.txt
+	@touch $@
+
+.venv/package: pyproject.toml .venv/runtime $(CODE)
+	@rm -rf build
+	@$(BIN)/pip install --quiet --no-deps $$(test -L .venv || echo --editable) .
+	@touch $@
+
+extension: .venv/package system
+	@$(BIN)/python extensions/build.py --install
+
+# --- maintenance ----------------------------------------------------------------------------------------------------
+
+lock:  ## renew requirements*.txt from pyproject.toml
+	@$(PYTHON) -m venv --clear build/lock
+	@for kind in "" "[dev,bench]"; do \
+	    build/lock/bin/pip install --quiet ".$$kind" && \
+	    build/lock/bin/pip freeze --exclude pgcad | sed 's/+cpu$$//' \
+	        >requirements$$(test -z "$$kind" || echo -dev).txt || exit 1; \
+	done

@@ -1,0 +1,144 @@
+-- A large family gets its own partition and index while searches and loading go on: copy and index it beside the
+-- default partition, commit, then catch up and attach under a lock that lasts as long as that takes.
+
+create or replace function cad._partition_name(space text, family text) returns text
+language sql immutable strict parallel safe
+set search_path from current
+as $$
+    select format(
+        'space_%s_%s_%s', space, left(regexp_replace(lower(family), '[^a-z0-9]+', '_', 'g'), 14), left(md5(family), 8)
+    )
+$$;
+
+comment on function cad._partition_name(text, text) is 'Name of the partition of a family: readable, unique and safe.';
+
+create or replace function cad._is_promoted(space text, family text) returns boolean
+language sql stable strict parallel safe
+set search_path from current
+as $$
+    select exists (
+        select 1
+        from pg_inherits as i
+        inner join pg_class as c on c.oid = i.inhrelid
+        where i.inhparent = format('cad.%I', 'space_' || space)::regclass
+            and pg_get_expr(c.relpartbound, c.oid) = format('FOR VALUES IN (''%s'')', replace(family, '''', ''''''))
+    )
+$$;
+
+comment on function cad._is_promoted(text, text) is 'Whether a family has its own partition in a space.';
+
+create or replace function cad._catch_up(space text, family text) returns void
+language plpgsql volatile parallel unsafe
+set search_path from current
+as $$
+declare
+    partition text := cad._partition_name(space, family);
+    source text := format('space_%s_default', space);
+begin
+    execute format(
+        'delete from cad.%I as p where not exists (
+            select from cad.%I as d
+            where d.model_id = p.model_id and d.family = p.family and row(d.*) is not distinct from row(p.*)
+        )', partition, source
+    );
+    execute format(
+        'insert into cad.%1$I select d.* from cad.%2$I as d where d.family = $1 and not exists (
+            select from cad.%1$I as p where p.model_id = d.model_id
+        )', partition, source
+    ) using family;
+end
+$$;
+
+comment on function cad._catch_up(text, text) is
+'Makes the prepared partition of a family equal to its rows in the default partition.';
+
+create or replace function cad._prepare_partition(space text, family text) returns void
+language plpgsql volatile parallel unsafe security definer
+set search_path from current
+as $$
+declare
+    partition text := cad._partition_name(space, family);
+begin
+    perform pg_advisory_xact_lock(hashtextextended(partition, 0));
+    if cad._is_promoted(space, family) then
+        return;
+    end if;
+    if to_regclass(format('cad.%I', partition)) is null then
+        execute format('create table cad.%I (like cad.%I including defaults)', partition, 'space_' || space);
+        execute format('alter table cad.%I add primary key (model_id, family)', partition);
+        perform cad._catch_up(space, family);
+        -- pgvector before 0.8.2 may overflow a buffer when it builds in parallel.
+        if (select string_to_array(e.extversion, '.')::integer[] < '{0,8,2}' from pg_extension as e where e.extname = 'vector')
+        then
+            perform set_config('max_parallel_maintenance_workers', '0', true);
+        end if;
+        execute format(
+            'create index on cad.%I using hnsw (fused_vec halfvec_cosine_ops) with (%s)',
+            partition, cad._hnsw_options(space)
+        );
+    end if;
+end
+$$;
+
+comment on function cad._prepare_partition(text, text) is
+'Copies a family out of the default partition into a table of its own and indexes it; nothing is moved yet.';
+
+create or replace function cad._attach_partition(space text, family text) returns void
+language plpgsql volatile parallel unsafe security definer
+set search_path from current
+set lock_timeout = '5s'
+as $$
+declare
+    partition text := cad._partition_name(space, family);
+    source text := format('space_%s_default', space);
+begin
+    perform pg_advisory_xact_lock(hashtextextended(partition, 0));
+    if cad._is_promoted(space, family) then
+        return;
+    end if;
+    execute format('lock table cad.%I in share row exclusive mode', source);
+    perform cad._catch_up(space, family);
+    execute format('delete from cad.%I where family = $1', source) using family;
+    execute format('alter table cad.%I attach partition cad.%I for values in (%L)', 'space_' || space, partition, family);
+exception when lock_not_available then
+    raise exception 'family % is prepared, but its rows are locked by other sessions', quote_literal(family)
+        using errcode = 'lock_not_available', hint = 'Call cad.promote_family again when they are done; it goes on from here.';
+end
+$$;
+
+comment on function cad._attach_partition(text, text) is
+'Moves a prepared family out of the default partition, in one short transaction.';
+
+create or replace function cad._promotable(family text) returns text[]
+language plpgsql stable parallel unsafe
+set search_path from current
+as $$
+begin
+    if not exists (select 1 from cad.model as m where m.family = _promotable.family) then
+        raise exception 'no part has family %', coalesce(quote_literal(family), 'null')
+            using errcode = 'invalid_parameter_value', hint = 'select family, parts from cad.family_summary; lists them.';
+    end if;
+    return array(select s.name from cad.space as s order by s.name);
+end
+$$;
+
+comment on function cad._promotable(text) is 'The spaces a family is to be promoted in; refuses a family without parts.';
+
+-- Commits between the steps, so it cannot have a set clause: every name below is qualified.
+create or replace procedure cad.promote_family(family text)
+language plpgsql
+as $$
+declare
+    space text;
+begin
+    foreach space in array cad._promotable(family) loop
+        perform cad._prepare_partition(space, family);
+        commit;
+        perform cad._attach_partition(space, family);
+        commit;
+    end loop;
+end
+$$;
+
+comment on procedure cad.promote_family(text) is
+'Gives a family its own partition and index in every space, online. Can be run again after an interruption.';

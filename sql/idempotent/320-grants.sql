@@ -1,0 +1,65 @@
+-- Who may do what. Nothing is granted to public; cad.grant_to gives a role one of three levels, each with the ones below.
+
+create or replace function cad._function_level(function_name name) returns text
+language sql immutable strict parallel safe
+set search_path from current
+as $$
+    select case
+        when function_name = any(array[
+            'add_space', 'grant_to', 'promote_family', '_attach_partition', '_catch_up', '_prepare_partition', '_promotable',
+            '_share_grants'
+        ]::name[]) then 'admin'
+        when function_name = any(array[
+            'ingest_pending', 'retry_failed', '_analyse', '_claim', '_ingest_batch', '_ingest_step', '_require_encoder',
+            '_store_alias', '_store_failure', '_store_model', '_store_part'
+        ]::name[]) then 'loader'
+        else 'reader'
+    end
+$$;
+
+comment on function cad._function_level(name) is 'Level a role needs to call a function: reader, loader or admin.';
+
+create or replace function cad.grant_to(grantee name, level text) returns void
+language plpgsql volatile parallel unsafe
+set search_path from current
+as $$
+declare
+    levels constant text[] := array['reader', 'loader', 'admin'];
+    reach integer := array_position(levels, level);
+    target record;
+begin
+    if reach is null then
+        raise exception 'unknown level %', coalesce(quote_literal(level), 'null')
+            using errcode = 'invalid_parameter_value', hint = 'Use reader, loader or admin.';
+    end if;
+    execute format('grant usage on schema cad to %I', grantee);
+    for target in
+        select p.oid::regprocedure as signature
+        from pg_proc as p
+        where p.pronamespace = 'cad'::regnamespace and array_position(levels, cad._function_level(p.proname)) <= reach
+    loop
+        execute format('grant execute on routine %s to %I', target.signature, grantee);
+    end loop;
+    for target in
+        select c.oid::regclass as name
+        from pg_class as c
+        where c.relnamespace = 'cad'::regnamespace and c.relkind in ('r', 'p', 'v')
+            and c.relname <> 'ingest' -- its metadata are the loaders' affair; readers see cad.ingest_status
+    loop
+        execute format('grant select on %s to %I', target.name, grantee);
+    end loop;
+    if reach >= 2 then
+        execute format('grant select, insert, update on cad.ingest, cad.model to %I', grantee);
+        execute format('grant insert on cad.artifact, cad.view, cad.space_cad to %I', grantee);
+        execute format('grant update (encoder_version) on cad.space to %I', grantee);
+    end if;
+    if reach = 3 then
+        execute format('grant insert, update, delete on all tables in schema cad to %I', grantee);
+        execute format('revoke insert, update, delete on cad.migration from %I', grantee);
+    end if;
+end
+$$;
+
+comment on function cad.grant_to(name, text) is
+'Gives a role a level: reader (search), loader (also put files in and work off the queue) or admin (also partitions, '
+'spaces, weights and deletes). Call it again after an upgrade.';

@@ -1,0 +1,230 @@
+-- What may be wrong with this installation, and what to do about it.
+
+create or replace function cad._doctor_installation()
+returns table (check_name text, status text, detail text, hint text)
+language sql stable parallel restricted
+set search_path from current
+as $$
+    select
+        'pgvector version', case when v.parts >= '{0,8,4}' then 'ok' else 'warning' end, v.extversion,
+        case
+            when v.parts < '{0,8,4}'
+                then 'Versions before 0.8.4 can corrupt an HNSW index (parallel build, vacuum). Install a newer pgvector '
+                || 'when there is one: alter extension vector update; reindex the HNSW indexes.'
+        end
+    from (
+        select e.extversion, string_to_array(e.extversion, '.')::integer[] as parts
+        from pg_extension as e
+        where e.extname = 'vector'
+    ) as v
+
+    union all
+
+    select
+        'pgcad version', case when a.installed_version = a.default_version then 'ok' else 'warning' end, a.installed_version,
+        case when a.installed_version <> a.default_version then 'Run: alter extension pgcad update;' end
+    from pg_available_extensions as a
+    where a.name = 'pgcad'
+
+    union all
+
+    select
+        'search_path of the functions', case when count(*) = 0 then 'ok' else 'error' end,
+        coalesce(string_agg(distinct e.extname || ' lies in schema ' || n.nspname, ', '), 'reaches every required extension'),
+        case when count(*) > 0 then 'Move the extension back: alter extension … set schema …;' end
+    from pg_extension as e
+    inner join pg_namespace as n on n.oid = e.extnamespace
+    where e.extname in ('vector', 'cube', 'pg_trgm') and n.nspname <> all(current_schemas(true))
+
+    union all
+
+    select
+        'schemas of the required extensions', case when count(*) = 0 then 'ok' else 'warning' end,
+        coalesce('anybody may create objects in: ' || string_agg(distinct n.nspname, ', '), 'only their owners create in them'),
+        case when count(*) > 0 then 'Run: revoke create on schema … from public;' end
+    from pg_extension as e
+    inner join pg_namespace as n on n.oid = e.extnamespace
+    where e.extname in ('vector', 'cube', 'pg_trgm') and has_schema_privilege('public', n.oid, 'create')
+$$;
+
+comment on function cad._doctor_installation() is 'Checks of versions and schemas.';
+
+create or replace function cad._doctor_session_path(session_schemas name[])
+returns table (check_name text, status text, detail text, hint text)
+language sql stable parallel safe
+set search_path from current
+as $$
+    select
+        'search_path of this session', case when 'cad' = any(session_schemas) then 'ok' else 'warning' end,
+        array_to_string(session_schemas, ', '),
+        case
+            when 'cad' <> all(session_schemas)
+                then format(
+                    'To call search_cad without cad. run: alter database %I set search_path = "$user", public, cad;',
+                    current_database()
+                )
+        end
+$$;
+
+comment on function cad._doctor_session_path(name[]) is 'Check of the search_path of the caller.';
+
+create or replace function cad._doctor_encoder()
+returns table (check_name text, status text, detail text, hint text)
+language plpgsql volatile parallel restricted
+set search_path from current
+as $$
+declare
+    health record;
+    settings record;
+begin
+    select * into settings from cad._encoder_settings();
+    select * into health from cad._request('health', '{}', '{}');
+    if health.error is not null then
+        return query select
+            'encoder service', 'error', concat_ws(': ', health.error ->> 'message', nullif(health.error ->> 'detail', '')),
+            health.error ->> 'hint';
+        return;
+    end if;
+    return query
+    select
+        'encoder service',
+        case when health.reply ->> 'pgcad_version' = e.extversion then 'ok' else 'warning' end,
+        format('%s %s on %s at %s', settings.mode, health.reply ->> 'pgcad_version', health.reply ->> 'device', settings.socket),
+        case
+            when health.reply ->> 'pgcad_version' <> e.extversion
+                then format('The extension is %s; install the same version on both sides.', e.extversion)
+        end
+    from pg_extension as e
+    where e.extname = 'pgcad';
+    return query
+    select
+        format('encoder of space %s', s.name),
+        case when s.encoder_version is distinct from offered.version then 'error' else 'ok' end,
+        format('vectors of %s, service runs %s', s.encoder_version, coalesce(offered.version, 'none for this space')),
+        case
+            when s.encoder_version is distinct from offered.version
+                then 'Start `pgcad serve` with the weights that made the vectors.'
+        end
+    from cad.space as s, lateral (select health.reply #>> array['spaces', s.name, 'version'] as version) as offered
+    where s.encoder_version is not null
+    order by s.name;
+end
+$$;
+
+comment on function cad._doctor_encoder() is 'Checks of the encoder service and its versions.';
+
+create or replace function cad._doctor_data()
+returns table (check_name text, status text, detail text, hint text)
+language sql stable parallel restricted
+set search_path from current
+as $$
+    select
+        'ingest queue', case when count(*) filter (where i.state = 'failed') = 0 then 'ok' else 'warning' end,
+        format(
+            '%s pending, %s failed, %s done', count(*) filter (where i.state = 'pending'),
+            count(*) filter (where i.state = 'failed'), count(*) filter (where i.state = 'done')
+        ),
+        case
+            when count(*) filter (where i.state = 'failed') > 0
+                then 'select source_uri, last_error from cad.ingest where state = ''failed''; then cad.retry_failed().'
+        end
+    from cad.ingest as i
+
+    union all
+
+    select
+        'parts without vectors', case when count(*) = 0 then 'ok' else 'warning' end, format('%s parts', count(*)),
+        case when count(*) > 0 then 'They are found by their words only. Load their files again.' end
+    from cad.model as m
+    where not exists (select 1 from cad.space_cad as s where s.model_id = m.model_id)
+$$;
+
+comment on function cad._doctor_data() is 'Checks of the queue and of parts without vectors.';
+
+create or replace function cad._doctor_indexes()
+returns table (check_name text, status text, detail text, hint text)
+language sql stable parallel safe
+set search_path from current
+as $$
+    with leaf as (
+        select c.oid, c.oid::regclass::text as name, c.reltuples, s.dim, (s.config #>> '{hnsw,m}')::integer as m
+        from cad.space as s
+        inner join pg_inherits as i on i.inhparent = to_regclass(format('cad.%I', 'space_' || s.name))
+        inner join pg_class as c on c.oid = i.inhrelid
+    ),
+
+    required as (
+        -- Vector, graph links (2m on the ground layer, 8 bytes each) and node header, as pgvector keeps them while building.
+        select max(greatest(leaf.reltuples, 0) * (2 * leaf.dim + 16 * leaf.m + 128)) as bytes
+        from leaf
+    ),
+
+    broken as (
+        select x.indexrelid::regclass::text as name
+        from pg_index as x
+        inner join pg_class as c on c.oid = x.indrelid
+        where c.relnamespace = 'cad'::regnamespace and not (x.indisvalid and x.indisready)
+    ),
+
+    unindexed as (
+        select leaf.name
+        from leaf
+        where not exists (
+            select 1
+            from pg_index as x
+            inner join pg_class as c on c.oid = x.indexrelid
+            inner join pg_am as a on a.oid = c.relam
+            where x.indrelid = leaf.oid and a.amname = 'hnsw' and x.indisvalid
+        )
+    )
+
+    select
+        'indexes', case when count(*) = 0 then 'ok' else 'error' end, coalesce(string_agg(broken.name, ', '), 'all valid'),
+        case when count(*) > 0 then 'Run: reindex index concurrently …;' end
+    from broken
+
+    union all
+
+    select
+        'vector indexes', case when count(*) = 0 then 'ok' else 'error' end,
+        coalesce(string_agg(unindexed.name, ', '), 'every partition has one'),
+        case
+            when count(*) > 0
+                then 'Searches read these partitions whole. Run: create index on … using hnsw (fused_vec halfvec_cosine_ops);'
+        end
+    from unindexed
+
+    union all
+
+    select
+        'maintenance_work_mem',
+        case when required.bytes > pg_size_bytes(current_setting('maintenance_work_mem')) then 'warning' else 'ok' end,
+        format(
+            '%s; the largest vector index needs about %s to build', current_setting('maintenance_work_mem'),
+            pg_size_pretty(coalesce(required.bytes, 0)::bigint)
+        ),
+        case
+            when required.bytes > pg_size_bytes(current_setting('maintenance_work_mem'))
+                then 'An HNSW build that does not fit is many times slower: raise maintenance_work_mem before reindexing.'
+        end
+    from required
+$$;
+
+comment on function cad._doctor_indexes() is 'Checks of the indexes and of the memory to build them.';
+
+-- Without a set clause, because it looks at the search_path of the caller: every name below is qualified.
+create or replace function cad.doctor()
+returns table (check_name text, status text, detail text, hint text)
+language plpgsql volatile parallel restricted
+as $$
+begin
+    return query select d.* from cad._doctor_installation() as d;
+    return query select d.* from cad._doctor_session_path(pg_catalog.current_schemas(false)) as d;
+    return query select d.* from cad._doctor_encoder() as d;
+    return query select d.* from cad._doctor_data() as d;
+    return query select d.* from cad._doctor_indexes() as d;
+end
+$$;
+
+comment on function cad.doctor() is
+'Checks of this installation: one row each, status ok, warning or error, with what was found and what to do.';

@@ -157,12 +157,17 @@ def install(files: Iterable[Path], pg_config: str) -> Path:
     """Copy files into the server's extension folder, through sudo where that folder is not ours. Returns the folder."""
     sharedir = subprocess.run([pg_config, "--sharedir"], check=True, capture_output=True, text=True).stdout.strip()
     folder = Path(sharedir) / "extension"
-    if os.access(folder, os.W_OK):
-        for file in files:
+    changed = [file for file in files if not _same(file, folder / file.name)]
+    if changed and os.access(folder, os.W_OK):
+        for file in changed:
             shutil.copyfile(file, folder / file.name)
-    else:
-        subprocess.run(["sudo", "install", "-m", "644", *map(str, files), str(folder)], check=True)
+    elif changed:
+        subprocess.run(["sudo", "install", "-m", "644", *map(str, changed), str(folder)], check=True)
     return folder
+
+
+def _same(file: Path, installed: Path) -> bool:
+    return installed.exists() and file.read_bytes() == installed.read_bytes()
 
 
 def main() -> None:

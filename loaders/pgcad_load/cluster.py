@@ -256,8 +256,8 @@ class LocalCluster:
     # --- the encoder service ------------------------------------------------------------------------------------
 
     def start_service(self) -> None:
-        """Start a supervised encoder service, detached. Does nothing when one answers already."""
-        if self.service_answers() and self._supervisor() is not None:
+        """Start a supervised encoder service, detached. Does nothing when its supervisor runs already."""
+        if self._supervisor() is not None:
             return
         self.stop_service()
         pgcad = Path(sysconfig.get_path("scripts"), "pgcad")
@@ -278,11 +278,12 @@ class LocalCluster:
             time.sleep(0.1)
 
     def service_answers(self) -> bool:
+        """True as soon as the models are loaded and the workers are up."""
         try:
-            client.call(str(self.encoder_socket), "health", {}, [], 2000, lambda: None, {})
+            health, _ = client.call(str(self.encoder_socket), "health", {}, [], 2000, lambda: None, {})
         except client.ServiceError:
             return False
-        return True
+        return bool(health["status"] != "starting")
 
     def stop_service(self) -> None:
         """Stop the supervisor and every process that it left behind, by their pids."""
@@ -291,7 +292,7 @@ class LocalCluster:
         if supervisor is not None:
             supervisor.terminate()
             psutil.wait_procs([supervisor], timeout=STOP_TIMEOUT_S)
-        for process in serving:
+        for process in psutil.wait_procs(serving, timeout=STOP_TIMEOUT_S if supervisor else 0)[1]:
             _kill(process)
         self._service_pid_file.unlink(missing_ok=True)
 

@@ -3,50 +3,40 @@
 -- the query's weight that its lexemes hold, so it lies between 0 and 1 however long the query is.
 
 create or replace function cad._lexical_terms(query text, out terms tsquery[], out weights real[], out rare int)
-language sql
+language plpgsql
 stable parallel safe
 set search_path from current
 as $$
-    with statistic as (
-        select
-            s.most_common_elems::text::text[] as lexemes,
-            s.most_common_elem_freqs as shares,
-            c.reltuples as parts
-        from pg_class as c
-        left join pg_stats as s on s.schemaname = 'cad' and s.tablename = 'model' and s.attname = 'lexemes'
-        where c.oid = 'cad.model'::regclass
-    ),
-
-    -- Behind the shares of the lexemes stands the lowest of them: what is not listed is rarer than that.
-    term as (
-        select
-            array_to_tsvector(array[word.lexeme])::text::tsquery as term,
-            coalesce(
-                statistic.shares[array_position(statistic.lexemes, word.lexeme)],
-                statistic.shares[cardinality(statistic.lexemes) + 1],
-                1 / greatest(statistic.parts, 1)
-            ) as share,
-            statistic.parts
-        from unnest(to_tsvector('simple', cad._lexical_text(query))) as word
-        cross join statistic
-        order by 2
-        limit 64
-    ),
-
-    counted as (
-        select
-            term.term,
-            ln(1 + 1 / term.share) as weight,
-            sum(term.share * term.parts) over (order by term.share, term.term) as parts_so_far,
-            row_number() over (order by term.share, term.term) as ordinal
-        from term
-    )
+declare
+    lexemes text[];
+    shares real[]; -- behind those of the lexemes stands the lowest: what is not listed is rarer than that
+    parts real;
+begin
+    select s.most_common_elems::text::text[], s.most_common_elem_freqs, greatest(c.reltuples, 1)
+    into lexemes, shares, parts
+    from pg_class as c
+    left join pg_stats as s on s.schemaname = 'cad' and s.tablename = 'model' and s.attname = 'lexemes'
+    where c.oid = 'cad.model'::regclass;
 
     select
-        array_agg(counted.term order by counted.ordinal),
-        array_agg(counted.weight order by counted.ordinal),
-        greatest(1, count(*) filter (where counted.parts_so_far <= 1500))::int
-    from counted
+        array_agg(t.term order by t.share, t.term),
+        array_agg(ln(1 + 1 / t.share) order by t.share, t.term),
+        greatest(1, count(*) filter (where t.parts_so_far <= 1500))
+    into terms, weights, rare
+    from (
+        select
+            word.term, word.share, sum(word.share * parts) over (order by word.share, word.term) as parts_so_far
+        from (
+            select
+                array_to_tsvector(array[w.lexeme])::text::tsquery as term,
+                coalesce(shares[array_position(lexemes, w.lexeme)], shares[cardinality(lexemes) + 1], 1 / parts)
+                    as share
+            from unnest(to_tsvector('simple', cad._lexical_text(query))) as w
+            order by share
+            limit 64
+        ) as word
+    ) as t;
+end
 $$;
 
 comment on function cad._lexical_terms(text) is
@@ -58,22 +48,16 @@ language sql
 immutable strict parallel safe
 set search_path from current
 as $$
-    select array_agg(number order by ordinal)
-    from (
-        select query as number, 0 as ordinal
-        where length(query) <= 64
-        union
-        (
-            select btrim(word.text, '.,;:()[]"'''), word.ordinal
-            from regexp_split_to_table(query, '\s+') with ordinality as word (text, ordinal)
-            where word.text ~ '\d' and length(word.text) between 4 and 64 and word.text <> query
-            limit 7
-        )
-    ) as candidate
+    select array(
+        select btrim(word, '.,;:()[]"''')
+        from regexp_split_to_table(query, '\s+') as word
+        where word ~ '\d' and length(word) between 4 and 64
+        limit 8
+    )
 $$;
 
 comment on function cad._part_numbers(text) is
-'What in a query may be a part number: the whole of a short query, and its words with a digit.';
+'Words of a query that may be a part number, perhaps a mistyped one: those with a digit, of four characters or more.';
 
 create or replace function cad._lexical_candidates(asked cad._query, filters jsonb, most int)
 returns uuid[]

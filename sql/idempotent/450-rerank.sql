@@ -8,12 +8,14 @@ returns cad.hit[]
 language plpgsql
 stable parallel restricted
 set search_path from current
+set enable_hashjoin = off -- the candidates are few: look each up
+set enable_mergejoin = off
 as $$
 declare
     hits cad.hit[];
 begin
     execute format($query$
-        with scored as (
+        with scored as materialized ( -- once: flattened, every distance would be computed several times
             select
                 m.model_id,
                 m.part_number,

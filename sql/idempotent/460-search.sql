@@ -61,7 +61,7 @@ declare
     exact_matching constant int := 10000;
     indexed_most constant int := 2000;
 begin
-    most := greatest(400, 2 * k);
+    most := greatest(250, 2 * k);
     select count(*) into matching
     from (select from cad._matching(filters) limit greatest(exact_matching + 1, most)) as m;
     if asked.fused_vec is null then
@@ -157,8 +157,8 @@ begin
     end if;
     if asked.words is not null then
         started := clock_timestamp();
-        lexical := cad._lexical_candidates(asked, filters, 200);
-        stages := stages || cad._stage('lexical', started, cardinality(lexical), jsonb_build_object('wanted', 200));
+        lexical := cad._lexical_candidates(asked, filters, 100);
+        stages := stages || cad._stage('lexical', started, cardinality(lexical), jsonb_build_object('wanted', 100));
     end if;
 
     started := clock_timestamp();

@@ -69,7 +69,7 @@ class Batcher:
         while batch := self._next_batch():
             try:
                 await self._encode_batch(batch)
-            except Exception as error:  # noqa: BLE001 - it belongs to the requests of the batch
+            except Exception as error:  # it belongs to the requests of the batch
                 if len(batch) == 1:
                     _settle(batch[0][1], error)
                 else:  # find out whose item it was: nobody else's request may fail for it
@@ -79,7 +79,7 @@ class Batcher:
     async def _encode_alone(self, request: tuple[Sequence[Any], asyncio.Future[Matrix]]) -> None:
         try:
             await self._encode_batch([request])
-        except Exception as error:  # noqa: BLE001 - it belongs to this request
+        except Exception as error:  # it belongs to this request
             _settle(request[1], error)
 
     async def _encode_batch(self, batch: list[tuple[Sequence[Any], asyncio.Future[Matrix]]]) -> None:

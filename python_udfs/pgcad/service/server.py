@@ -13,11 +13,13 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from pgcad.client import ServiceError, pack
 from pgcad.errors import CadError
 from pgcad.service.backend import ServiceBackend
 from pgcad.service.config import ServiceConfig, parse
-from pgcad.service.dispatch import Space, dispatch
+from pgcad.service.dispatch import OPERATIONS, POINTS, Space, dispatch
 from pgcad.service.frames import ByteBudget, Frame, error_header, payload_bytes, receive
 from pgcad.service.listener import listening_socket
 from pgcad.service.logs import Log
@@ -112,7 +114,7 @@ class Front:
             error = failure
         except ServiceError as unsendable:
             error = CadError(unsendable.sqlstate, f"the answer does not fit: {unsendable.message}")
-        except Exception as failure:  # noqa: BLE001 - the client gets it, the service lives on
+        except Exception as failure:  # the client gets it, the service lives on
             self._log("error", "unexpected_error", op=op, traceback=traceback.format_exc())
             hint = "This is a defect of pgcad: see the log of `pgcad serve`."
             error = CadError("XX000", f"the encoder service failed: {type(failure).__name__}", hint, str(failure))
@@ -133,7 +135,7 @@ class Front:
         if op == "health" and not self._backend.done():
             return {"status": "starting"}, []
         backend = await asyncio.shield(self._backend)
-        backend.requests[op] += 1
+        backend.requests[op if op in OPERATIONS else "other"] += 1
         return await dispatch(op, frame.header, frame.payloads, backend)
 
 
@@ -194,25 +196,35 @@ def notify_systemd(state: str) -> None:
 
 
 def load_cad_space(config: ServiceConfig) -> Space:
-    """The trained encoders, on the device asked for."""
+    """The trained encoders, on the device asked for; each has run once, so that the first query pays for nothing."""
     from pgcad.encoders.space import CadSpace
 
-    return CadSpace.load(config.weights, None if config.device == "auto" else config.device)
+    space = CadSpace.load(config.weights, None if config.device == "auto" else config.device)
+    space.embed_text(["warm-up"])
+    space.embed_image([np.zeros((224, 224, 3), np.uint8)])
+    space.embed_points(np.random.default_rng(0).random((1, *POINTS), np.float32))
+    return space
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """`pgcad serve`: 0 after a clean shutdown, 78 when it cannot start as configured."""
+def main(
+    arguments: Sequence[str] | None = None,
+    load_space: Callable[[ServiceConfig], Space] = load_cad_space,
+    module: str = __spec__.name,
+) -> int:
+    """`pgcad serve`: 0 after a clean shutdown, 78 when it cannot start as configured.
+
+    Under --supervise, `module` is what `python -m` starts, and starts again.
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     config = parse(arguments)
     if config.supervise:
-        command = [sys.executable, "-m", "pgcad.service.server"]
-        return supervise([*command, *(word for word in arguments if word != "--supervise")], Log(config.log_level))
+        rest = [word for word in arguments if word != "--supervise"]
+        return supervise([sys.executable, "-m", module, *rest], Log(config.log_level))
     try:
-        asyncio.run(serve(config, lambda: load_cad_space(config)))
+        asyncio.run(serve(config, lambda: load_space(config)))
     except CadError as error:
-        Log()(
-            "error", "cannot_start", sqlstate=error.sqlstate, reason=error.message, detail=error.detail, hint=error.hint
-        )
+        fields = {"sqlstate": error.sqlstate, "reason": error.message, "detail": error.detail, "hint": error.hint}
+        Log()("error", "cannot_start", **fields)
         return EX_CONFIG
     return 0
 

@@ -34,7 +34,7 @@ def supervise(command: Sequence[str], log: Log) -> int:
     delay_s = FIRST_DELAY_S
     while True:
         started = time.monotonic()
-        child = subprocess.Popen(command, preexec_fn=_end_with_supervisor)  # noqa: PLW1509 - no threads here
+        child = subprocess.Popen(command, preexec_fn=_end_with_supervisor)  # no threads here
         if stop.is_set():
             child.terminate()
         status = child.wait()

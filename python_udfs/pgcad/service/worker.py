@@ -49,7 +49,7 @@ def _run(jobs: Mapping[str, Any], header: dict[str, Any], payloads: list[bytes])
         return pack(error_header(error))
     except ServiceError as error:  # the answer does not fit into a frame
         return pack(error_header(CadError(error.sqlstate, f"too much to report of this file: {error.message}")))
-    except Exception as error:  # noqa: BLE001 - whatever a parser raises is about this file
+    except Exception as error:  # whatever a parser raises is about this file
         traceback.print_exc()
         hint = "The file uses something pgcad does not understand; export it again or in another format."
         return pack(

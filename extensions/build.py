@@ -20,6 +20,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -64,10 +65,26 @@ class Source:
             m for m in self.migrations if m.released_in is None or version_key(m.released_in) > version_key(old)
         )
 
+    def audit_script(self) -> str:
+        """The install script as pgspot can read it. It cannot follow what depends on the database it runs in:
+
+        - The control file makes schema cad, and the schemas of the required extensions are trusted (docs/design.md,
+          "search_path"); here both are made, so that everything else in the path is still an error.
+        - `set search_path from current` is the path that the preamble sets; here that path is spelled out.
+        - `begin atomic` bodies are resolved when they are created; here they become ordinary ones.
+        """
+        path = "set search_path = pg_catalog, cad, public, pg_temp"
+        header = f"create schema cad;\ncreate schema public;\n{path};\n"
+        body = self.install_script().removeprefix(self.preamble).replace("set search_path from current", path)
+        return header + re.sub(r"^begin atomic$(.*?)^end;$", rf"{path}\nas $_$\1$_$;", body, flags=re.S | re.M)
+
     def scripts(self) -> dict[str, str]:
         """File name → content of every script this version ships."""
-        upgrades = {f"pgcad--{old}--{self.version}.sql": self.upgrade_script(old) for old in self.released
-                    if old != self.version}
+        upgrades = {
+            f"pgcad--{old}--{self.version}.sql": self.upgrade_script(old)
+            for old in self.released
+            if old != self.version
+        }
         return {f"pgcad--{self.version}.sql": self.install_script(), **upgrades}
 
     def _script(self, migrations: Iterable[Migration]) -> str:
@@ -111,7 +128,7 @@ def read_migrations(folder: Path, frozen: dict[str, tuple[str, str]]) -> tuple[M
     missing = sorted(frozen.keys() - {m.name for m in migrations})
     if missing:
         raise BuildError(f"released migrations are gone: {', '.join(missing)}. Restore them.")
-    late = [m.name for m, later in zip(migrations, migrations[1:]) if m.released_in is None and later.released_in]
+    late = [m.name for m, later in pairwise(migrations) if m.released_in is None and later.released_in]
     if late:
         raise BuildError(f"{', '.join(late)} stands before a released migration. Give it the next free number.")
     return tuple(migrations)
@@ -120,7 +137,7 @@ def read_migrations(folder: Path, frozen: dict[str, tuple[str, str]]) -> tuple[M
 def inline_client(sql: str, client: str) -> str:
     """Put the Python client into a file of functions."""
     if "'''" in client or "$python$" in client or "@extschema" in client:
-        raise BuildError("client.py holds ''', $python$ or @extschema, which would end or change the string it is put in")
+        raise BuildError("client.py holds ''', $python$ or @extschema, which would end the string that it is put in")
     return sql.replace(CLIENT_SOURCE, client).replace(CLIENT_SHA256, hashlib.sha256(client.encode()).hexdigest()[:12])
 
 
@@ -174,6 +191,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=ROOT / "extensions", help="folder for the scripts")
     parser.add_argument("--install", action="store_true", help="copy them into the server's extension folder")
+    parser.add_argument("--audit", action="store_true", help="only print the script in a form that pgspot can read")
     parser.add_argument("--freeze", action="store_true", help="release: freeze the migrations of this version")
     parser.add_argument("--pg-config", default=os.environ.get("PG_CONFIG", "pg_config"), help="of the server")
     arguments = parser.parse_args()
@@ -183,6 +201,9 @@ def main() -> None:
             freeze(source, ROOT / "sql/incremental/frozen.txt")
     except BuildError as error:
         sys.exit(f"build.py: {error}")
+    if arguments.audit:
+        print(source.audit_script())
+        return
     arguments.output.mkdir(parents=True, exist_ok=True)
     built = []
     for name, script in source.scripts().items():

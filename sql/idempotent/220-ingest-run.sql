@@ -67,8 +67,8 @@ set search_path from current
 as $$
 declare
     item record;
-    claimed bigint[] := '{}';
-    room_bytes bigint := 256 * 1024 * 1024; -- what one request may hold in memory; a single larger file still passes
+    claimed bigint[] := array[]::bigint[];
+    room_bytes bigint := 256::bigint * 1024 * 1024; -- what one request may hold in memory; a single larger file still passes
 begin
     for item in
         select ingest_id, octet_length(content) as bytes
@@ -211,6 +211,6 @@ begin
 end
 $$;
 
-comment on procedure cad.ingest_pending(integer, integer) is
+comment on procedure cad.ingest_pending is
 'Turns pending files of cad.ingest into parts, at most max_rows of them, committing after every batch. '
 'Any number of sessions may call it at once. A bad file fails alone; when the service is away the rest stays pending.';

@@ -1,15 +1,30 @@
 -- Embedding spaces and their partitions.
 
-create or replace function cad._hnsw_options(space text) returns text
-language sql stable strict parallel safe
+create or replace function cad._create_vector_index(space text, vectors text) returns void
+language plpgsql volatile parallel unsafe
 set search_path from current
 as $$
-    select format('m = %s, ef_construction = %s', s.config #>> '{hnsw,m}', s.config #>> '{hnsw,ef_construction}')
+declare
+    m integer;
+    ef_construction integer;
+begin
+    select (s.config #>> '{hnsw,m}')::integer, (s.config #>> '{hnsw,ef_construction}')::integer
+    into strict m, ef_construction
     from cad.space as s
-    where s.name = space
+    where s.name = space;
+    -- pgvector before 0.8.2 may overflow a buffer when it builds in parallel.
+    if (select string_to_array(e.extversion, '.')::integer[] < '{0,8,2}' from pg_extension as e where e.extname = 'vector') then
+        perform set_config('max_parallel_maintenance_workers', '0', true);
+    end if;
+    execute format(
+        'create index on cad.%I using hnsw (fused_vec halfvec_cosine_ops) with (m = %s, ef_construction = %s)',
+        vectors, m, ef_construction
+    );
+end
 $$;
 
-comment on function cad._hnsw_options(text) is 'Storage parameters of the HNSW indexes of a space.';
+comment on function cad._create_vector_index(text, text) is
+'Indexes fused_vec of a table of vectors with the parameters of its space.';
 
 create or replace function cad._share_grants(source regclass, target regclass) returns void
 language plpgsql volatile parallel unsafe
@@ -23,7 +38,7 @@ begin
         from pg_class as c, aclexplode(c.relacl) as a
         where c.oid = source and a.grantee <> c.relowner and a.grantee <> 0
     loop
-        execute format('grant %s on %s to %s', given.privilege_type, target, given.grantee::regrole);
+        execute format('grant %I on %s to %s', lower(given.privilege_type), target, given.grantee::regrole);
     end loop;
 end
 $$;
@@ -43,23 +58,20 @@ begin
     end if;
     insert into cad.space (name, dim) values (add_space.name, add_space.dim);
     execute format(
-        'create table cad.%1$I (
+        'create table cad.%I (
             model_id uuid not null,
             family text not null,
-            text_vec halfvec(%2$s),
-            image_vec halfvec(%2$s),
-            shape_vec halfvec(%2$s),
-            fused_vec halfvec(%2$s) not null,
+            text_vec halfvec(%s),
+            image_vec halfvec(%s),
+            shape_vec halfvec(%s),
+            fused_vec halfvec(%s) not null,
             encoder_version text not null,
             primary key (model_id, family),
             foreign key (model_id, family) references cad.model (model_id, family) on update cascade on delete cascade
-        ) partition by list (family)', vectors, dim
+        ) partition by list (family)', vectors, dim, dim, dim, dim
     );
     execute format('create table cad.%I partition of cad.%I default', vectors || '_default', vectors);
-    execute format(
-        'create index on cad.%I using hnsw (fused_vec halfvec_cosine_ops) with (%s)',
-        vectors, cad._hnsw_options(add_space.name)
-    );
+    perform cad._create_vector_index(add_space.name, vectors);
     perform cad._share_grants('cad.space_cad', format('cad.%I', vectors)::regclass);
     return format('cad.%I', vectors)::regclass;
 end

@@ -42,9 +42,9 @@ begin
         )', partition, source
     );
     execute format(
-        'insert into cad.%1$I select d.* from cad.%2$I as d where d.family = $1 and not exists (
-            select from cad.%1$I as p where p.model_id = d.model_id
-        )', partition, source
+        'insert into cad.%I select d.* from cad.%I as d where d.family = $1 and not exists (
+            select from cad.%I as p where p.model_id = d.model_id
+        )', partition, source, partition
     ) using family;
 end
 $$;
@@ -67,15 +67,7 @@ begin
         execute format('create table cad.%I (like cad.%I including defaults)', partition, 'space_' || space);
         execute format('alter table cad.%I add primary key (model_id, family)', partition);
         perform cad._catch_up(space, family);
-        -- pgvector before 0.8.2 may overflow a buffer when it builds in parallel.
-        if (select string_to_array(e.extversion, '.')::integer[] < '{0,8,2}' from pg_extension as e where e.extname = 'vector')
-        then
-            perform set_config('max_parallel_maintenance_workers', '0', true);
-        end if;
-        execute format(
-            'create index on cad.%I using hnsw (fused_vec halfvec_cosine_ops) with (%s)',
-            partition, cad._hnsw_options(space)
-        );
+        perform cad._create_vector_index(space, partition);
     end if;
 end
 $$;
@@ -140,5 +132,5 @@ begin
 end
 $$;
 
-comment on procedure cad.promote_family(text) is
+comment on procedure cad.promote_family is
 'Gives a family its own partition and index in every space, online. Can be run again after an interruption.';

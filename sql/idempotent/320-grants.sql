@@ -7,6 +7,7 @@ as $$
     select case
         when function_name = any(array[
             'add_space', 'grant_to', 'promote_family', '_attach_partition', '_catch_up', '_prepare_partition', '_promotable',
+            '_create_vector_index',
             '_share_grants'
         ]::name[]) then 'admin'
         when function_name = any(array[

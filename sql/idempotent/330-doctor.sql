@@ -70,7 +70,7 @@ comment on function cad._doctor_session_path(name[]) is 'Check of the search_pat
 
 create or replace function cad._doctor_encoder()
 returns table (check_name text, status text, detail text, hint text)
-language plpgsql volatile parallel restricted
+language plpgsql stable parallel restricted
 set search_path from current
 as $$
 declare
@@ -215,7 +215,7 @@ comment on function cad._doctor_indexes() is 'Checks of the indexes and of the m
 -- Without a set clause, because it looks at the search_path of the caller: every name below is qualified.
 create or replace function cad.doctor()
 returns table (check_name text, status text, detail text, hint text)
-language plpgsql volatile parallel restricted
+language plpgsql stable parallel restricted
 as $$
 begin
     return query select d.* from cad._doctor_installation() as d;

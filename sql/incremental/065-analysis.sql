@@ -9,8 +9,8 @@ create type cad._analysis as (
     mesh bytea,
     points bytea,
     thumbnail bytea,
-    views bytea[],
-    vectors halfvec[]
+    views bytea[], -- noqa: LT01
+    vectors halfvec[] -- noqa: LT01
 );
 
 comment on type cad._analysis is

@@ -27,16 +27,22 @@ class ServiceError(Exception):
 
 
 def pack(header: dict[str, Any], payloads: Iterable[bytes] = ()) -> bytes:
-    """One frame: header length (uint32, big-endian), header as JSON, payloads. Raises ServiceError 54000 over a limit."""
+    """One frame: header length (uint32, big-endian), header as JSON, payloads. Raises ServiceError 54000."""
     bodies = list(payloads)
     sizes = [len(body) for body in bodies]
     text = json.dumps({**header, "v": PROTOCOL, "payloads": sizes}, ensure_ascii=False).encode("utf-8", "replace")
     if len(text) > HEADER_LIMIT:
-        raise ServiceError("54000", f"the text of the request is {len(text):,} bytes; the limit is {HEADER_LIMIT:,}",
-                           hint="Shorten the text, or send it in smaller batches.")
+        raise ServiceError(
+            "54000",
+            f"the text of the request is {len(text):,} bytes; the limit is {HEADER_LIMIT:,}",
+            hint="Shorten the text, or send it in smaller batches.",
+        )
     if sum(sizes) > PAYLOAD_LIMIT:
-        raise ServiceError("54000", f"the files of the request are {sum(sizes):,} bytes; the limit is {PAYLOAD_LIMIT:,}",
-                           hint="Send a smaller file, or fewer at a time.")
+        raise ServiceError(
+            "54000",
+            f"the files of the request are {sum(sizes):,} bytes; the limit is {PAYLOAD_LIMIT:,}",
+            hint="Send a smaller file, or fewer at a time.",
+        )
     return b"".join([struct.pack(">I", len(text)), text, *bodies])
 
 
@@ -55,21 +61,29 @@ def unpack(buffer: bytearray) -> tuple[dict[str, Any], list[bytes]] | None:
     except (ValueError, KeyError, TypeError):
         raise ServiceError("08P01", "the encoder service sent a malformed header", hint="Check pgcad.socket.") from None
     if version != PROTOCOL:
-        raise ServiceError("08P01", f"the encoder service speaks protocol {version}, the extension {PROTOCOL}",
-                           hint="Install the same version of pgcad on both sides and restart `pgcad serve`.")
+        raise ServiceError(
+            "08P01",
+            f"the encoder service speaks protocol {version}, the extension {PROTOCOL}",
+            hint="Install the same version of pgcad on both sides and restart `pgcad serve`.",
+        )
     if len(buffer) < end + sum(sizes):
         return None
     payloads = []
     for size in sizes:
-        payloads.append(bytes(buffer[end:end + size]))
+        payloads.append(bytes(buffer[end : end + size]))
         end += size
     del buffer[:end]
     return header, payloads
 
 
 def call(
-    socket_path: str, op: str, header: dict[str, Any], payloads: Iterable[bytes], timeout_ms: float,
-    poll: Callable[[], Any], kept: MutableMapping[str, Any],
+    socket_path: str,
+    op: str,
+    header: dict[str, Any],
+    payloads: Iterable[bytes],
+    timeout_ms: float,
+    poll: Callable[[], Any],
+    kept: MutableMapping[str, Any],
 ) -> tuple[dict[str, Any], list[bytes]]:
     """Send one request and wait for its answer. Arguments as in `call_many`; raises ServiceError."""
     answers = list(call_many(socket_path, [(op, header, payloads)], timeout_ms, poll, kept))
@@ -80,8 +94,11 @@ def call(
 
 
 def call_many(
-    socket_path: str, requests: Iterable[tuple[str, dict[str, Any], Iterable[bytes]]], timeout_ms: float,
-    poll: Callable[[], Any], kept: MutableMapping[str, Any],
+    socket_path: str,
+    requests: Iterable[tuple[str, dict[str, Any], Iterable[bytes]]],
+    timeout_ms: float,
+    poll: Callable[[], Any],
+    kept: MutableMapping[str, Any],
 ) -> Iterator[tuple[int, dict[str, Any] | ServiceError, list[bytes]]]:
     """Pipeline requests `(op, header, payloads)` over one connection; yield `(index, answer or error, payloads)`.
 
@@ -114,8 +131,12 @@ def call_many(
             except ConnectionError as lost:
                 connection.close()
                 if not (reused and untouched):
-                    raise ServiceError("08006", "the encoder service went away before it answered", str(lost),
-                                       "Try again; see the log of `pgcad serve` if it happens twice.") from None
+                    raise ServiceError(
+                        "08006",
+                        "the encoder service went away before it answered",
+                        str(lost),
+                        "Try again; see the log of `pgcad serve` if it happens twice.",
+                    ) from None
                 connection, reused = _connect(socket_path, clock), False
                 continue
             while (frame := unpack(incoming)) is not None:
@@ -150,8 +171,11 @@ class _Clock:
             self.polled = now
             self.poll()
         if now >= self.deadline:
-            raise ServiceError("57014", f"the encoder service did not answer within {self.timeout_ms:.0f} ms",
-                               hint="Raise pgcad.timeout_ms, or look at cad.encoder_health().")
+            raise ServiceError(
+                "57014",
+                f"the encoder service did not answer within {self.timeout_ms:.0f} ms",
+                hint="Raise pgcad.timeout_ms, or look at cad.encoder_health().",
+            )
 
 
 def _connect(path: str, clock: _Clock) -> socket.socket:
@@ -167,8 +191,12 @@ def _connect(path: str, clock: _Clock) -> socket.socket:
                 clock.tick()
     except OSError as error:
         connection.close()
-        raise ServiceError("08001", f"cannot reach the encoder service at {path}", str(error),
-                           "Start the encoder service with pgcad serve (or make up).") from None
+        raise ServiceError(
+            "08001",
+            f"cannot reach the encoder service at {path}",
+            str(error),
+            "Start the encoder service with pgcad serve (or make up).",
+        ) from None
     except BaseException:
         connection.close()
         raise
@@ -187,7 +215,7 @@ def _exchange(connection: socket.socket, outgoing: memoryview, incoming: bytearr
                 raise ConnectionResetError("connection closed")
             incoming += received
         elif event & select.POLLOUT:
-            outgoing = outgoing[connection.send(outgoing):]
+            outgoing = outgoing[connection.send(outgoing) :]
     return outgoing
 
 
@@ -195,8 +223,12 @@ def _refusal(answer: dict[str, Any]) -> ServiceError | None:
     if answer.get("ok"):
         return None
     error = answer.get("error") or {}
-    return ServiceError(error.get("sqlstate", "XX000"), error.get("message", "the encoder service failed"),
-                        error.get("detail") or "", error.get("hint") or "")
+    return ServiceError(
+        error.get("sqlstate", "XX000"),
+        error.get("message", "the encoder service failed"),
+        error.get("detail") or "",
+        error.get("hint") or "",
+    )
 
 
 def float_bytes(values: Iterable[float]) -> bytes:
@@ -213,4 +245,4 @@ def vector_literal(data: bytes) -> str:
 
 def vector_literals(matrix: bytes, dim: int) -> list[str]:
     """The rows of a float32 matrix, `dim` columns each, as text forms of pgvector values."""
-    return [vector_literal(matrix[start:start + 4 * dim]) for start in range(0, len(matrix), 4 * dim)]
+    return [vector_literal(matrix[start : start + 4 * dim]) for start in range(0, len(matrix), 4 * dim)]

@@ -197,8 +197,13 @@ def notify_systemd(state: str) -> None:
 
 def load_cad_space(config: ServiceConfig) -> Space:
     """The trained encoders, on the device asked for; each has run once, so that the first query pays for nothing."""
+    # Threads that spin while they wait would take the cores from the geometry workers.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    import torch
+
     from pgcad.encoders.space import CadSpace
 
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // 2))
     space = CadSpace.load(config.weights, None if config.device == "auto" else config.device)
     space.embed_text(["warm-up"])
     space.embed_image([np.zeros((224, 224, 3), np.uint8)])

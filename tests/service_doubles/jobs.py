@@ -1,0 +1,58 @@
+"""Geometry jobs that do what the file says, from `crash` to `stumble`; anything else is read as a part."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from pgcad.errors import CadError
+
+Answer = tuple[dict[str, Any], list[bytes]]
+
+
+def misbehave(word: bytes) -> None:
+    if word == b"crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if word == b"hang":
+        time.sleep(3600)
+    if word == b"slow":
+        time.sleep(0.5)
+    if word == b"eat":
+        hoard = []
+        while True:
+            hoard.append(np.ones(1 << 20))
+    if word == b"gulp":
+        np.ones(1 << 36)
+    if word == b"refuse":
+        raise CadError("22023", "not a part", "Send a part.")
+    if word == b"stumble":
+        raise KeyError("a parser's own defect")
+
+
+def analyse(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
+    misbehave(payloads[0])
+    report = {"name": payloads[0].decode(), "pid": os.getpid()}
+    points = np.zeros((2048, 6), np.float32).tobytes()
+    views = np.arange(10 * 4 * 4 * 3, dtype=np.uint8).tobytes()
+    return {"report": report}, [b"mesh", points, b"thumbnail", *[b"view"] * 10, views]
+
+
+def shape_points(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
+    misbehave(payloads[0])
+    return {}, [np.full((2048, 6), len(payloads[0]), np.float32).tobytes()]
+
+
+def decode_image(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
+    misbehave(payloads[0])
+    return {"shape": [1, len(payloads[0]), 1]}, [payloads[0]]
+
+
+JOBS = {job.__name__: job for job in (analyse, shape_points, decode_image)}
+
+
+def warm() -> None:
+    """Nothing to warm."""

@@ -19,8 +19,8 @@ place() { # place NAME MODE: a folder in the checkout, or a link to one outside 
         mkdir -m "$2" "$1"
     else
         home=/var/lib/pgcad/$(basename "$checkout")-$(echo "$checkout" | sha256sum | cut -c1-8)
-        mkdir -p "$home"
-        mkdir -p -m "$2" "$home/${1#.}"
+        mkdir -p "$home/${1#.}"
+        chmod "$2" "$home/${1#.}"
         ln -sfn "$home/${1#.}" "$1"
         echo "make-folders: $1 is a link to $home/${1#.}: the user postgres cannot reach $checkout" >&2
     fi

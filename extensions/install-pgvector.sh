@@ -37,7 +37,7 @@ if apt-cache policy "$package" 2>/dev/null | grep -q 'Candidate: [0-9]'; then
 fi
 
 [ -f "$("$pg_config" --includedir-server)/postgres.h" ] || fail "install postgresql-server-dev-$server_major first"
-command -v make >/dev/null && command -v cc >/dev/null || fail "install make and a C compiler first"
+{ command -v make && command -v cc; } >/dev/null || fail "install make and a C compiler first"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -45,6 +45,7 @@ trap 'exit 1' HUP INT TERM
 mkdir -p "$work/lists/partial" "$work/archives/partial" "$work/sources.d"
 chmod 755 "$work"
 
+# shellcheck source=/dev/null
 codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
 
 # This machine's entry for its own suite, as a source entry of suite $1: deb822 files first, one-line files otherwise.

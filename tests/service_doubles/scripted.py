@@ -1,0 +1,141 @@
+"""An encoder service that does what the test says: quick, deterministic, and able to fail in every way.
+
+It speaks the protocol of docs/design.md. A file whose content is `fail 22023` is refused with that SQLSTATE, `drop`
+closes the connection, `hang` is never answered, `full N` is refused with 53300 the first N times; any other file is a
+part. Vectors are a function of the content alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pgcad import client
+
+DIM = 512
+Answer = tuple[dict[str, Any], list[bytes]]
+
+
+class Dropped(Exception):
+    """The script says that the connection breaks here."""
+
+
+class ScriptedService:
+    """Listens on `path` until it is closed. `version` may be changed while it runs."""
+
+    def __init__(self, path: Path, version: str = "scripted-1") -> None:
+        self.path, self.version = path, version
+        self.analysed: list[bytes] = []
+        self.refused: dict[bytes, int] = {}
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(str(path))
+        path.chmod(0o777)  # the server may run as another user than the test
+        self._listener.listen(64)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.path.unlink()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:  # closed
+                return
+            threading.Thread(target=self._serve, args=[connection], daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        buffer = bytearray()
+        with connection:
+            while received := connection.recv(1 << 20):
+                buffer += received
+                while (frame := client.unpack(buffer)) is not None:
+                    try:
+                        answer = self._answer(*frame)
+                    except Dropped:
+                        return
+                    if answer is not None:
+                        connection.sendall(answer)
+
+    def _answer(self, header: dict[str, Any], payloads: list[bytes]) -> bytes | None:
+        operation: Callable[[dict[str, Any], list[bytes]], Answer | None] = getattr(self, header["op"])
+        try:
+            answer = operation(header, payloads)
+        except client.ServiceError as error:
+            fields = {"sqlstate": error.sqlstate, "message": error.message, "detail": "", "hint": error.hint}
+            return client.pack({"id": header["id"], "ok": False, "error": fields})
+        if answer is None:
+            return None
+        reply, bodies = answer
+        return client.pack({"id": header["id"], "ok": True, "version": self.version, "dim": DIM, **reply}, bodies)
+
+    def health(self, header: dict[str, Any], payloads: list[bytes]) -> Answer:
+        spaces = {"cad": {"version": self.version, "dim": DIM}}
+        return {"status": "ok", "protocol": 1, "pgcad_version": "0.1.0", "device": "cpu", "spaces": spaces}, []
+
+    def embed_text(self, header: dict[str, Any], payloads: list[bytes]) -> Answer:
+        return {}, [b"".join(vector(text.encode()) for text in header["texts"])]
+
+    def embed_image(self, header: dict[str, Any], payloads: list[bytes]) -> Answer:
+        return {}, [b"".join(vector(image) for image in payloads)]
+
+    embed_points = embed_shape = embed_image
+
+    def embed_multi(self, header: dict[str, Any], payloads: list[bytes]) -> Answer | None:
+        contents = [header["text"].encode()] if header["text"] is not None else []
+        contents += payloads
+        if b"hang" in contents:
+            return None
+        rows = [row for row in ("text", "image", "shape") if header[row]]
+        vectors = [vector(content) for content in contents]
+        return {"rows": [*rows, "fused"]}, [b"".join([*vectors, vectors[0]])]
+
+    def analyse(self, header: dict[str, Any], payloads: list[bytes]) -> Answer | None:
+        content = payloads[0]
+        self.analysed.append(content)
+        self._misbehave(content)
+        if content == b"hang":
+            return None
+        vectors = [vector(b"%d" % row + content) for row in range(14)]
+        files = [b"mesh", b"points", b"thumbnail", *(b"view %d" % view for view in range(10)), b"".join(vectors)]
+        return {"report": report(header["metadata"])}, files
+
+    def _misbehave(self, content: bytes) -> None:
+        word, _, argument = content.decode(errors="replace").partition(" ")
+        if word == "fail":
+            raise client.ServiceError(argument, "this file is refused", hint="Send another.")
+        if word == "drop":
+            raise Dropped
+        if word == "full":
+            self.refused[content] = self.refused.get(content, 0) + 1
+            if self.refused[content] <= int(argument):
+                raise client.ServiceError("53300", "the queue is full", hint="Try again in a moment.")
+
+
+def vector(content: bytes) -> bytes:
+    """A unit vector, float32 little-endian, that depends on `content` alone."""
+    generator = random.Random(hashlib.sha256(content).digest())
+    numbers = [generator.gauss(0, 1) for _ in range(DIM)]
+    length = sum(number * number for number in numbers) ** 0.5
+    return client.float_bytes(number / length for number in numbers)
+
+
+def report(metadata: dict[str, Any]) -> dict[str, Any]:
+    """What the geometry workers would say of a 10 x 20 x 30 mm box with this metadata."""
+    return {
+        "kind": "part", "unit_as_read": "mm", "closed": True, "volume_mm3": 6000.0, "area_mm2": 2200.0,
+        "center_of_mass_mm": [5, 10, 15], "principal_moments_mm5": [250000, 500000, 650000],
+        "box_min_mm": [0, 0, 0], "box_max_mm": [10, 20, 30], "size_mm": [10, 20, 30], "face_count": 6, "edge_count": 12,
+        "faces_by_type": {"plane": 6}, "edges_by_type": {"line": 12}, "solid_count": 1, "component_count": None,
+        "names": ["box"], "colours": ["#808080"], "triangle_count": 12, "name": metadata.get("name"),
+        "description": metadata.get("description", "a box"), "description_zh": "盒子",
+        "description_generated": "description" not in metadata, "genome": None,
+        "views": [{"view": v, "name": f"view {v}", "azimuth_deg": 36.0 * v, "elevation_deg": 0.0} for v in range(10)],
+    }  # fmt: skip

@@ -111,7 +111,7 @@ def _read(part: PartFile) -> Content | Unreadable:
 def _states(connection: Connection, contents: Sequence[Content]) -> dict[tuple[str, bytes], QueueRow]:
     rows = connection.execute(
         """
-        select i.source_uri, i.sha256, i.ingest_id, i.state::text
+        select i.source_uri, i.sha256, i.ingest_id, i.state
         from unnest(%s::text[], %s::bytea[]) as mine (source_uri, sha256)
         join cad.ingest as i using (source_uri, sha256)
         """,

@@ -20,7 +20,8 @@ from pgcad_load.ingest_queue import Enqueued
 
 POLL_S = 0.5
 RETRY_S = 2.0
-CALL_ROWS = 16  # rows a worker takes in one call: few enough that it soon hears that the load is over
+CALL_ROWS = 32  # rows a worker takes in one call: few enough that it soon hears that the load is over
+SERVICE_AWAY = frozenset({"08001", "08006", "53300", "57014"})  # unreachable, lost, its queue full, no answer in time
 
 Feed = Callable[[Connection], Iterator[Enqueued]]
 
@@ -72,7 +73,7 @@ class Tally:
         """Move rows that are no longer pending to where they belong."""
         rows = connection.execute(
             """
-            select ingest_id, source_uri, state::text, outcome::text, last_error, last_sqlstate
+            select ingest_id, source_uri, state, outcome, last_error, last_sqlstate
             from cad.ingest where ingest_id = any(%s) and state <> 'pending'
             order by ingest_id
             """,
@@ -168,7 +169,8 @@ def _feed(feed: Feed, dsn: str, arrivals: SimpleQueue[Enqueued], stop: threading
 def _work(connection: Connection, patience: Patience, stop: threading.Event) -> None:
     while not stop.is_set():
         try:
-            row = connection.execute("call cad.ingest_pending(%s)", [CALL_ROWS]).fetchone()
+            started = time.monotonic()
+            connection.execute("call cad.ingest_pending(max_rows => %s)", [CALL_ROWS])
         except (psycopg.OperationalError, psycopg.errors.ConnectionException) as error:
             if not _service_is_away(error):
                 raise
@@ -176,13 +178,12 @@ def _work(connection: Connection, patience: Patience, stop: threading.Event) -> 
             stop.wait(RETRY_S)
         else:
             patience.answered()
-            if not row or not row[0]:
-                stop.wait(POLL_S)
+            stop.wait(max(0.0, POLL_S - (time.monotonic() - started)))  # an empty queue answers at once
 
 
 def _service_is_away(error: psycopg.Error) -> bool:
-    """Whether the database itself answered, and said that the service did not (08001) or is swamped (53300)."""
-    return error.sqlstate in {"08001", "53300"} and error.diag.severity is not None
+    """Whether the database itself answered, and said that the encoder service did not."""
+    return error.diag.severity is not None and error.sqlstate in SERVICE_AWAY
 
 
 def _raise_first(futures: list[Future[None]]) -> None:

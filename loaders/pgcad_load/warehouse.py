@@ -215,11 +215,11 @@ def washers() -> Iterator[StandardPart]:
 
 
 def bearings() -> Iterator[StandardPart]:
-    """Rolling bearings, named by their designation (623, 6000, 30302, ...)."""
+    """Rolling bearings, named by their maker's designation (623, 6000, 30302-J2, ...)."""
     for series in BEARINGS:
         for size, row in fastener.isolate_fastener_type(series.key, series.make.bearing_data).items():
             bore, outer, width = row["d"], row["D"], row["B" if "B" in row else "T"]
-            designation = row["Designation"].strip()
+            designation = row["Designation"].strip(" *–").replace("/", "-") or size
             yield _standard_part(
                 series,
                 designation,

@@ -2,11 +2,12 @@
 # Install what pgcad needs from the operating system (Debian 12 or newer, or a relative of it): the one list of system
 # packages, used by `make` and by the Dockerfiles. Quick when everything is there. As root, or as a user with sudo.
 #
-#   docker/install-system.sh            server, extension and encoder service
-#   docker/install-system.sh encoder    the encoder service alone: no database
+#   docker/install-system.sh [ROLE…]    roles, default all: encoder  the encoder service
+#                                                           server   PostgreSQL and its Python
+#                                                           build    what builds extensions, and pgvector
 set -eu
 
-role=${1:-all}
+roles=" ${*:-encoder server build} "
 here=$(dirname "$(readlink -f "$0")")
 
 say() { echo "install-system: $*" >&2; }
@@ -17,21 +18,39 @@ fail() {
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
 }
-apt() { as_root env DEBIAN_FRONTEND=noninteractive apt-get --quiet --quiet -o Dpkg::Use-Pty=0 "$@" >&2; }
+apt() { # what apt and dpkg say is shown when they fail
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get --quiet "$@" >"$log" 2>&1 || {
+        cat "$log" >&2
+        fail "apt-get $1 failed, see above"
+    }
+}
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
 
 # The major version behind Debian's package `postgresql`; empty before the first `apt-get update`.
 postgresql_major() {
     apt-cache depends postgresql 2>/dev/null | sed -n 's/.*Depends: postgresql-\([0-9][0-9]*\)$/\1/p' | head -n 1
 }
 
+has() { # has ROLE
+    case $roles in *" $1 "*) true ;; *) false ;; esac
+}
+
 packages() {
-    echo ca-certificates python3 python3-venv
-    echo libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri libx11-6 libexpat1 # VTK renders off-screen through EGL
-    [ "$role" = encoder ] && return
     major=$(postgresql_major)
-    echo postgresql "postgresql-${major:-unknown}" "postgresql-plpython3-${major:-unknown}"
-    echo "postgresql-server-dev-${major:-unknown}" "postgresql-${major:-unknown}-plpgsql-check"
-    echo gcc make libc6-dev dpkg-dev xz-utils # pgvector is built from source where it is not packaged
+    echo ca-certificates python3
+    if has encoder; then
+        echo python3-venv
+        echo libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri libx11-6 libexpat1 # VTK renders off-screen through EGL
+    fi
+    if has server; then
+        echo postgresql "postgresql-${major:-NN}" "postgresql-plpython3-${major:-NN}"
+    fi
+    if has build; then
+        echo "postgresql-server-dev-${major:-NN}" "postgresql-${major:-NN}-plpgsql-check"
+        echo gcc make libc6-dev dpkg-dev xz-utils # pgvector is built from source where it is not packaged
+    fi
 }
 
 missing() {
@@ -54,4 +73,4 @@ if [ -n "$(missing)" ]; then
     apt install --yes --no-install-recommends $wanted
 fi
 
-[ "$role" = encoder ] || "$here/../extensions/install-pgvector.sh"
+if has build; then "$here/../extensions/install-pgvector.sh"; fi

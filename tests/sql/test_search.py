@@ -1,0 +1,213 @@
+"""Finding parts by vector: rank, plan, and never fewer hits than there are matching parts."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+
+from .catalogue import Part, insert, random_part, search, stages, unit_vector
+
+Database = psycopg.Connection[Any]
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(7)
+
+
+@pytest.fixture
+def parts(rng: np.random.Generator) -> list[Part]:
+    return [random_part(rng, number) for number in range(120)]
+
+
+@pytest.fixture
+def ids(db: Database, parts: list[Part]) -> dict[str, str]:
+    return insert(db, parts)
+
+
+def cosine(part: Part, modality: str, probe: Any) -> float:
+    """Cosine of a part's vector with the probe; the fused vector stands in for one that is missing."""
+    vector = part.vectors[modality]
+    fused = part.vectors["fused"]
+    assert fused is not None
+    return float((fused if vector is None else vector) @ probe)
+
+
+@pytest.mark.usefixtures("ids")
+@pytest.mark.parametrize("against", ["fused", "text", "image", "shape"])
+def test_exact_search_ranks_by_cosine(db: Database, parts: list[Part], rng: np.random.Generator, against: str) -> None:
+    probe = unit_vector(rng)
+    expected = sorted(((cosine(part, against, probe), part.number) for part in parts), reverse=True)[:10]
+    found = search(db, probe, 10, options={"against": against, "strategy": "exact"})
+    assert [number for number, _ in found] == [number for _, number in expected]
+    assert [score for _, score in found] == pytest.approx([score for score, _ in expected], abs=2e-3)
+
+
+@pytest.mark.usefixtures("ids")
+def test_weights_mix_the_modalities(db: Database, parts: list[Part], rng: np.random.Generator) -> None:
+    probe = unit_vector(rng)
+    weights = {"text": 1, "image": 0, "shape": 3, "lexical": 0}
+    best = max(parts, key=lambda part: cosine(part, "text", probe) + 3 * cosine(part, "shape", probe))
+    [(number, score)] = search(db, probe, 1, options={"weights": weights})
+    assert number == best.number
+    assert score == pytest.approx((cosine(best, "text", probe) + 3 * cosine(best, "shape", probe)) / 4, abs=2e-3)
+
+
+@pytest.mark.usefixtures("ids")
+def test_min_score_cuts(db: Database, rng: np.random.Generator) -> None:
+    probe = unit_vector(rng)
+    everything = search(db, probe, 120)
+    floor = everything[29][1]
+    assert search(db, probe, 120, options={"min_score": floor - 1e-6}) == everything[:30]
+
+
+def test_equal_scores_have_a_fixed_order(db: Database, parts: list[Part], rng: np.random.Generator) -> None:
+    twins = [dataclasses.replace(part, vectors=parts[0].vectors) for part in parts[:20]]
+    ids = insert(db, twins)
+    found = [number for number, _ in search(db, unit_vector(rng), 20)]
+    assert found == sorted(ids, key=lambda number: ids[number])
+
+
+@pytest.mark.usefixtures("ids")
+def test_hnsw_is_used_when_asked_for(db: Database, dsn: str, rng: np.random.Generator) -> None:
+    scans = "select idx_scan from pg_stat_user_indexes where relname = 'space_cad_default' and indexrelname like '%fused%'"
+    probe = unit_vector(rng)
+    plan = stages(db, probe, 5, options={"strategy": "hnsw"})
+    assert plan["plan"][0] == {"strategy": "hnsw", "reason": "asked for"}
+    assert plan["hnsw"][1] == 120
+    assert "exact" not in plan
+    db.execute("select pg_stat_force_next_flush()")
+    with psycopg.connect(dsn) as other:
+        assert other.execute(scans).fetchone() == (1,)
+
+
+def test_plan_follows_the_number_of_matching_parts(db: Database, rng: np.random.Generator) -> None:
+    insert(db, [random_part(rng, number) for number in range(300)])
+    db.execute(
+        "insert into cad.model (name, kind, format, family, sha256)"
+        " select 'x', 'part', 'step', 'other', sha256(int4send(n)) from generate_series(1, 9900) as n"
+    )
+    probe = unit_vector(rng)
+    assert stages(db, probe)["plan"][0] == {"strategy": "hnsw", "reason": "many parts match"}
+    assert stages(db, probe, filters={"family": "bolt"})["plan"][0] == {"strategy": "exact", "reason": "few parts match"}
+    assert stages(db, probe, k=5000)["plan"][0] == {"strategy": "exact", "reason": "many hits wanted"}
+    assert stages(db, probe, options={"against": "text"})["plan"][0]["strategy"] == "exact"
+    # 300 of the 10,200 parts have vectors: what the index cannot give is made up for
+    assert len(search(db, probe, 400)) == 400
+
+
+@pytest.mark.usefixtures("ids")
+def test_hnsw_agrees_with_exact(db: Database, rng: np.random.Generator) -> None:
+    for _ in range(5):
+        probe = unit_vector(rng)
+        assert search(db, probe, 10, options={"strategy": "hnsw"}) == search(db, probe, 10, options={"strategy": "exact"})
+
+
+def matches(part: Part, filters: dict[str, Any]) -> bool:
+    """What the filters mean, said once more in Python."""
+    bounds = filters.get("mass_kg", {})
+    wanted = {
+        "family": part.family in filters.get("family", [part.family]),
+        "material": part.material == filters.get("material", part.material),
+        "tags": set(filters.get("tags", [])) <= set(part.tags),
+        "kind": part.kind == filters.get("kind", part.kind),
+        "mass_kg": not bounds or part.mass_kg is not None and bounds["min"] <= part.mass_kg <= bounds["max"],
+        "size_mm": all(
+            abs(extent - wanted) <= 10
+            for extent, wanted in zip(part.size_mm, filters.get("size_mm", {}).get("extents", part.size_mm), strict=True)
+        ),
+    }
+    return all(wanted.values())
+
+
+def random_filters(rng: np.random.Generator) -> dict[str, Any]:
+    low = float(rng.uniform(0, 0.8))
+    every = {
+        "family": [str(family) for family in rng.choice(["bolt", "nut", "washer", "none"], size=2)],
+        "material": "steel",
+        "tags": [str(rng.choice(["metric", "coated", "stock"]))],
+        "kind": "part",
+        "mass_kg": {"min": low, "max": low + 0.5},
+        "size_mm": {"extents": [4.0, 8.0, float(rng.uniform(5, 60))], "tolerance_mm": 10},
+    }
+    return {key: value for key, value in every.items() if rng.random() < 0.35}
+
+
+def assert_never_fewer(db: Database, parts: list[Part], rng: np.random.Generator, rounds: int = 12) -> None:
+    for round_number in range(rounds):
+        filters = random_filters(rng)
+        k = int(rng.choice([1, 7, 50, 1000]))
+        options = {"strategy": ("auto", "hnsw", "exact")[round_number % 3]}
+        matching = {part.number for part in parts if matches(part, filters)}
+        found = [number for number, _ in search(db, unit_vector(rng), k, filters=filters, options=options)]
+        assert len(found) == len(set(found)) == min(k, len(matching)), (filters, k, options)
+        assert set(found) <= matching, (filters, k, options)
+
+
+@pytest.mark.usefixtures("ids")
+def test_never_fewer_than_k(db: Database, parts: list[Part], rng: np.random.Generator) -> None:
+    assert_never_fewer(db, parts, rng, rounds=30)
+
+
+@pytest.mark.usefixtures("ids")
+def test_never_fewer_after_deletes(db: Database, parts: list[Part], rng: np.random.Generator) -> None:
+    db.execute("delete from cad.model where part_number = any(%s)", [[part.number for part in parts[::2]]])
+    assert_never_fewer(db, parts[1::2], rng)
+
+
+def test_never_fewer_with_parts_that_have_no_vectors(db: Database, parts: list[Part], rng: np.random.Generator) -> None:
+    bare = [dataclasses.replace(part, vectors=dict.fromkeys(part.vectors)) for part in parts[:30]]
+    insert(db, [*bare, *parts[30:]])
+    assert_never_fewer(db, parts, rng)
+
+
+@pytest.mark.usefixtures("ids")
+def test_never_fewer_over_promoted_families(db: Database, parts: list[Part], rng: np.random.Generator) -> None:
+    for family in ("bolt", "nut"):
+        db.execute("call cad.promote_family(%s)", [family])
+    assert_never_fewer(db, parts, rng)
+
+
+@pytest.mark.usefixtures("ids")
+def test_row_level_security_holds(db: Database, parts: list[Part], rng: np.random.Generator) -> None:
+    db.execute("create role engineer")
+    try:
+        db.execute("select cad.grant_to('engineer', 'reader')")
+        db.execute("alter table cad.model enable row level security")
+        db.execute("create policy not_bearings on cad.model to engineer using (family <> 'bearing')")
+        db.execute("set role engineer")
+        assert_never_fewer(db, [part for part in parts if part.family != "bearing"], rng)
+    finally:
+        db.execute("reset role")
+        db.execute("drop owned by engineer")
+        db.execute("drop role engineer")
+
+
+def test_like_leaves_the_part_itself_out(db: Database, parts: list[Part], ids: dict[str, str]) -> None:
+    rows = db.execute("select part_number from cad.search_cad_like(%s, 200)", [ids[parts[0].number]]).fetchall()
+    assert {number for (number,) in rows} == {part.number for part in parts[1:]}
+
+
+def test_like_finds_the_twin_first(db: Database, parts: list[Part]) -> None:
+    twin = dataclasses.replace(parts[0], number="TWIN", name="the twin")
+    ids = insert(db, [*parts, twin])
+    row = db.execute("select part_number, score from cad.search_cad_like(%s, 1)", [ids[parts[0].number]]).fetchone()
+    assert row == ("TWIN", pytest.approx(1, abs=2e-3))
+
+
+@pytest.mark.usefixtures("ids")
+def test_explain_shows_each_stage_in_order(db: Database, rng: np.random.Generator) -> None:
+    rows = db.execute(
+        "select stage, candidates, elapsed_ms >= 0 from cad.explain_search(v => %s::vector)", [str(unit_vector(rng).tolist())]
+    ).fetchall()
+    assert rows == [
+        ("check", None, True), ("encode", None, True), ("plan", 120, True), ("exact", 120, True), ("rerank", 120, True),
+    ]
+
+
+def test_an_empty_database_has_no_hits(db: Database, rng: np.random.Generator) -> None:
+    assert search(db, unit_vector(rng)) == []

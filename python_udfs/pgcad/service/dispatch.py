@@ -143,7 +143,7 @@ async def analyse(header: dict[str, Any], payloads: Payloads, backend: Backend) 
 
     if len(payloads) != 1 or not isinstance(header.get("format"), str):
         raise CadError("22023", "analyse takes one file and its format")
-    metadata = header.get("metadata") or {}
+    metadata = {} if header.get("metadata") is None else header["metadata"]
     if not isinstance(metadata, dict):
         raise CadError("22023", "metadata must be an object")
     [(answer, parts)] = await backend.geometry(

@@ -66,12 +66,13 @@ begin
             shape_vec halfvec(%s),
             fused_vec halfvec(%s) not null,
             encoder_version text not null,
-            primary key (model_id, family),
             foreign key (model_id, family) references cad.model (model_id, family) on update cascade on delete cascade
         ) partition by list (family)', vectors, dim, dim, dim, dim
     );
-    execute format('create table cad.%I partition of cad.%I default', vectors || '_default', vectors);
-    perform cad._create_vector_index(add_space.name, vectors);
+    execute format(
+        'create table cad.%I partition of cad.%I (primary key (model_id, family)) default', vectors || '_default', vectors
+    );
+    perform cad._create_vector_index(add_space.name, vectors || '_default');
     perform cad._share_grants('cad.space_cad', format('cad.%I', vectors)::regclass);
     return format('cad.%I', vectors)::regclass;
 end

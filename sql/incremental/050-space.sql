@@ -1,4 +1,8 @@
 -- Embedding spaces: a registry, and the vectors of the default space partitioned by family.
+--
+-- Keys and indexes stand on the partitions, not on the partitioned table: that table belongs to the extension, so a
+-- restore has it before the promoted partitions, would give each of them its indexes when it attaches them, and would
+-- then fail to create the dumped ones. The foreign key can stand above: pg_dump leaves inherited ones out.
 
 create table cad.space (
     name text primary key check (name ~ '^[a-z][a-z0-9_]{0,31}$'),
@@ -27,7 +31,6 @@ create table cad.space_cad (
     shape_vec halfvec(512),
     fused_vec halfvec(512) not null,
     encoder_version text not null,
-    primary key (model_id, family),
     foreign key (model_id, family) references cad.model (model_id, family) on update cascade on delete cascade
 ) partition by list (family);
 
@@ -40,11 +43,11 @@ comment on column cad.space_cad.shape_vec is 'Vector of the sampled points.';
 comment on column cad.space_cad.fused_vec is 'All of them in one vector; the one with the index.';
 comment on column cad.space_cad.encoder_version is 'Encoder that made the vectors.';
 
-create table cad.space_cad_default partition of cad.space_cad default;
+create table cad.space_cad_default partition of cad.space_cad (primary key (model_id, family)) default;
 
 comment on table cad.space_cad_default is 'Families that have no partition of their own.';
 
-create index space_cad_fused_vec_idx on cad.space_cad
+create index space_cad_default_fused_vec_idx on cad.space_cad_default
 using hnsw (fused_vec halfvec_cosine_ops) with (m = 16, ef_construction = 100);
 
 -- A restore puts its row where the script has already put the default one: an untouched row gives way.

@@ -1,0 +1,92 @@
+"""pg_dump and pg_restore: a fresh database answers as the old one did."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from pgcad_load.cluster import LocalCluster, bindir
+from psycopg import sql
+from psycopg.types.json import Jsonb
+from service_doubles.scripted import ScriptedService
+
+Connection = psycopg.Connection[Any]
+TABLES = ["model", "artifact", "view", "space", "space_cad", "space_extra", "ingest", "fusion_weight"]
+
+
+@pytest.fixture
+def filled(db: Connection, scripted: ScriptedService) -> Connection:
+    """Parts in two families of which one is promoted, a failed file, an added space, a changed weight."""
+    for number in range(12):
+        db.execute(
+            "insert into cad.ingest (source_uri, format, content, metadata) values (%s, 'step', %s, %s)",
+            [
+                f"{number}.step",
+                b"fail 22023" if number == 11 else b"part %d" % number,
+                Jsonb({"name": f"M{number}x20 螺栓", "family": ["bolts", "it's 螺\\母"][number % 2]}),
+            ],
+        )
+    db.execute("call cad.ingest_pending()")
+    db.execute("select cad.add_space('extra', 3)")
+    db.execute(
+        "insert into cad.space_extra (model_id, family, fused_vec, encoder_version)"
+        " select model_id, family, '[1,2,3]', 'extra-1' from cad.model"
+    )
+    db.execute("call cad.promote_family($$it's 螺\\母$$)")
+    db.execute("update cad.fusion_weight set lexical = 0.75 where query_kind = 'text'")
+    return db
+
+
+@pytest.fixture
+def restored(filled: Connection, cluster: LocalCluster, tmp_path: Path) -> Iterator[Connection]:
+    """A fresh database restored from a dump of `filled`."""
+    dump, name = tmp_path / "dump", f"{filled.info.dbname}_restored"
+    subprocess.run([bindir() / "pg_dump", "-Fc", "-f", dump, cluster.dsn(filled.info.dbname)], check=True)
+    filled.execute(sql.SQL("create database {} template template0").format(sql.Identifier(name)))
+    subprocess.run([bindir() / "pg_restore", "--exit-on-error", "-d", cluster.dsn(name), dump], check=True)
+    with psycopg.connect(cluster.dsn(name), autocommit=True) as connection:
+        for setting in ("pgcad.socket", "search_path"):  # a dump leaves the settings of the database out
+            value = filled.execute("select current_setting(%s)", [setting]).fetchone()
+            connection.execute("select set_config(%s, %s, false)", [setting, *(value or [])])
+        yield connection
+    filled.execute(sql.SQL("drop database {}").format(sql.Identifier(name)))
+
+
+def test_every_row_comes_back(filled: Connection, restored: Connection) -> None:
+    for table in TABLES:
+        rows = f"select t::text, tableoid::regclass::text from cad.{table} as t order by 1"
+        before = filled.execute(rows).fetchall()
+        assert before, f"cad.{table} is empty, so the test shows nothing"
+        assert restored.execute(rows).fetchall() == before
+
+
+def test_searches_answer_the_same(filled: Connection, restored: Connection) -> None:
+    for search in (
+        "select * from cad.search_cad('M8x20 螺栓', 5)",
+        "select * from cad.search_cad('bolt', 5, family => 'bolts')",
+        "select * from cad.search_cad_like((select model_id from cad.model where name = 'M3x20 螺栓'), 12)",
+        "select * from cad.search_cad_shape('part 4', 'step', 3)",
+    ):
+        before = filled.execute(search).fetchall()
+        assert before
+        assert restored.execute(search).fetchall() == before
+
+
+def test_a_restored_database_goes_on(filled: Connection, restored: Connection) -> None:
+    """Identities continue, partitions and triggers work, the added space is one of the extension's spaces."""
+    restored.execute("select cad.retry_failed()")
+    restored.execute("insert into cad.ingest (source_uri, format, content) values ('new', 'STEP', 'new')")
+    restored.execute("call cad.ingest_pending()")
+    restored.execute("call cad.promote_family('bolts')")
+    assert restored.execute("select state, format from cad.ingest where source_uri = 'new'").fetchone() == ("done", "step")
+    assert restored.execute(
+        "select tableoid::regclass::text, count(*) from cad.space_extra group by 1 order by 1"
+    ).fetchall() == filled.execute(
+        "select cad._partition_name('extra', family), count(*) from cad.model group by 1 order by 1"
+    ).fetchall()
+    indexes = "select count(*) from pg_indexes where indexdef like '%%USING hnsw%%' and tablename like 'space_cad_%%'"
+    assert restored.execute(indexes).fetchone() == (3,)

@@ -1,6 +1,6 @@
 """Write the sample corpus: `python samples/generate.py`.
 
-The same versions give the same bytes, but for the order of the colours in the files of assemblies.
+The same versions give the same bytes, but for the order of colours in files with several bodies.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from pgcad_load.sidecar import Metadata
 FORMATS: Mapping[str, str] = {
     ".step": "step",
     ".stp": "step",
+    ".p21": "step",
     ".stl": "stl",
     ".obj": "obj",
     ".ply": "ply",

@@ -1,0 +1,190 @@
+"""One search from the command line: which function of the database answers it, and what it said."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from psycopg import sql
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+from rich.table import Table
+from rich.text import Text
+
+from pgcad_load.connection import Connection
+from pgcad_load.discovery import FORMATS
+from pgcad_load.display import printable
+
+
+class SearchError(ValueError):
+    """A question that cannot be put; the message says what to give instead."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What to look for: any of a text, a picture and a file together, or a point cloud alone."""
+
+    text: str | None = None
+    image: Path | None = None
+    file: Path | None = None
+    points: Path | None = None
+    k: int = 10
+    family: str | None = None
+    filters: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A row of `cad.hit`; a score is None where the question or the part has no such modality."""
+
+    rank: int
+    model_id: UUID
+    part_number: str | None
+    name: str
+    family: str
+    score: float
+    text_score: float | None
+    image_score: float | None
+    shape_score: float | None
+    lexical_score: float | None
+
+    @property
+    def scores(self) -> dict[str, float | None]:
+        """Score by modality."""
+        return {
+            "text": self.text_score,
+            "image": self.image_score,
+            "shape": self.shape_score,
+            "words": self.lexical_score,
+        }
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The hits, the statement as one would type it into psql, and how long the database took."""
+
+    question: Question
+    hits: Sequence[Hit]
+    statement: str
+    elapsed_ms: float
+
+
+def ask(connection: Connection, question: Question) -> Answer:
+    """Put `question` to the database. Raises SearchError, OSError and psycopg.Error."""
+    function, arguments = _call(question)
+    statement = sql.SQL("select * from cad.{}({})").format(
+        sql.Identifier(function),
+        sql.SQL(", ").join(sql.SQL("{} => {}").format(sql.Identifier(a.name), a.placeholder) for a in arguments),
+    )
+    started = time.perf_counter()
+    with connection.cursor(row_factory=class_row(Hit)) as cursor:
+        hits = cursor.execute(statement, {argument.name: argument.value for argument in arguments}).fetchall()
+    return Answer(question, hits, _as_typed(function, arguments), 1000 * (time.perf_counter() - started))
+
+
+def table(answer: Answer) -> Table:
+    """The hits for a terminal."""
+    result = Table(title=None, caption=f"{len(answer.hits)} hits in {answer.elapsed_ms:.0f} ms", caption_justify="left")
+    for column in ("", "part number", "name", "family"):
+        result.add_column(column, overflow="fold")
+    for column in ("score", "text", "image", "shape", "words"):
+        result.add_column(column, justify="right")
+    for hit in answer.hits:
+        texts = [str(hit.rank), hit.part_number or "", hit.name, hit.family]
+        numbers = [hit.score, *hit.scores.values()]
+        result.add_row(
+            *(Text(printable(text)) for text in texts),
+            *("" if number is None else f"{number:.3f}" for number in numbers),
+        )
+    return result
+
+
+@dataclass(frozen=True)
+class _Argument:
+    """An argument of a search function, and how it is typed into psql."""
+
+    name: str
+    value: Any
+    typed: str
+    preface: str = ""
+    cast: str = ""
+
+    @property
+    def placeholder(self) -> sql.Composable:
+        return sql.Placeholder(self.name) + sql.SQL(self.cast)
+
+
+def _call(question: Question) -> tuple[str, list[_Argument]]:
+    given = [name for name in ("text", "image", "file", "points") if getattr(question, name) is not None]
+    if not given:
+        raise SearchError("Nothing to look for. Give a text, --image, --file or --points.")
+    if "points" in given and len(given) > 1:
+        raise SearchError("A point cloud is searched alone. To combine it, give it as --file (xyz or npy).")
+    arguments = [argument for name in given for argument in _READERS[name](getattr(question, name))]
+    function = f"search_cad{_SUFFIX[given[0]]}" if len(given) == 1 else "search_cad_multi"
+    return function, arguments + _settings(question)
+
+
+def _text(text: str) -> list[_Argument]:
+    return [_Argument("query", text, sql.Literal(text).as_string())]
+
+
+def _image(path: Path) -> list[_Argument]:
+    return [_binary("image", path)]
+
+
+def _file(path: Path) -> list[_Argument]:
+    return [_binary("file", path), _Argument("format", form := _format(path), sql.Literal(form).as_string())]
+
+
+def _points(path: Path) -> list[_Argument]:
+    import numpy as np
+
+    try:
+        points = np.load(path, allow_pickle=False) if path.suffix.lower() == ".npy" else np.loadtxt(path, ndmin=2)
+    except ValueError as error:
+        raise SearchError(f"{path}: {error}. Give lines of x y z, or a .npy array of n x 3.") from error
+    if points.ndim != 2 or points.shape[1] < 3:
+        raise SearchError(f"{path}: an array of shape {points.shape}. Give n rows of x, y and z.")
+    typed = f"array[[{', '.join(f'{x:g}' for x in points[0, :3])}], …]  -- {len(points):,} points of {path.name}\n "
+    return [_Argument("points", points[:, :3].tolist(), typed, cast="::real[]")]
+
+
+def _binary(name: str, path: Path) -> _Argument:
+    return _Argument(
+        name, path.read_bytes(), f"decode(:'{name}', 'base64')", rf"\set {name} `base64 --wrap=0 '{path.name}'`"
+    )
+
+
+def _format(path: Path) -> str:
+    known = FORMATS.get(path.suffix.lower())
+    if known is None:
+        raise SearchError(f"{path}: unknown kind of file. Known are {', '.join(sorted(FORMATS))}.")
+    return known
+
+
+def _settings(question: Question) -> list[_Argument]:
+    settings = [_Argument("k", question.k, str(question.k))]
+    if question.family is not None:
+        settings.append(_Argument("family", question.family, sql.Literal(question.family).as_string()))
+    for name in ("filters", "options"):
+        if value := getattr(question, name):
+            typed = sql.Literal(json.dumps(value, ensure_ascii=False)).as_string()
+            settings.append(_Argument(name, Jsonb(value), typed))
+    return settings
+
+
+def _as_typed(function: str, arguments: Sequence[_Argument]) -> str:
+    prefaces = [argument.preface for argument in arguments if argument.preface]
+    call = ", ".join(f"{argument.name} => {argument.typed}" for argument in arguments)
+    return "\n".join([*prefaces, f"select * from {function}({call});"])
+
+
+_READERS = {"text": _text, "image": _image, "file": _file, "points": _points}
+_SUFFIX = {"text": "", "image": "_image", "file": "_shape", "points": "_points"}

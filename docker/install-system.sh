@@ -42,7 +42,7 @@ packages() {
     echo ca-certificates python3
     if has encoder; then
         echo python3-venv
-        echo libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri libx11-6 libexpat1 # VTK renders off-screen through EGL
+        echo libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri libx11-6 libxcursor1 libexpat1 # VTK renders off-screen through EGL
     fi
     if has server; then
         echo postgresql "postgresql-${major:-NN}" "postgresql-plpython3-${major:-NN}"

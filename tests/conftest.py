@@ -1,4 +1,4 @@
-"""Fixtures: a private cluster on a temporary folder, a fresh database for each test, the real encoder service on demand.
+"""Fixtures: a private cluster on a temporary folder, a fresh database for each test, the encoder service on demand.
 
 `cluster`  the running LocalCluster (once per session)
 `service`  the same, with an encoder service that answers; only tests that ask for it pay for it

@@ -10,7 +10,13 @@ from pathlib import Path
 # Written in pieces, so that this file does not refuse itself.
 REFUSED = {
     "a package host": "|".join(
-        (r"deb" r"\.debian\.org", r"py" r"pi\.org", r"python" r"hosted\.org", r"registry\." r"npmjs", r"snapshot\." r"debian")
+        (
+            r"deb" r"\.debian\.org",
+            r"py" r"pi\.org",
+            r"python" r"hosted\.org",
+            r"registry\." r"npmjs",
+            r"snapshot\." r"debian",
+        )
     ),
     "a path of one machine": "|".join((r"(?<![\w.])/wo" r"rk/", r"/fa" r"rm\b", r"/home/" r"\w+/", r"/opt/" r"wheels")),
     "unfinished work": "|".join((r"\bTO" r"DO\b", r"\bFIX" r"ME\b", r"\bX" r"XX\b")),

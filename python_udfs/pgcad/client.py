@@ -9,7 +9,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Generator, Iterable, MutableMapping
 from typing import Any
 
 PROTOCOL = 1
@@ -99,7 +99,7 @@ def call_many(
     timeout_ms: float,
     poll: Callable[[], Any],
     kept: MutableMapping[str, Any],
-) -> Iterator[tuple[int, dict[str, Any] | ServiceError, list[bytes]]]:
+) -> Generator[tuple[int, dict[str, Any] | ServiceError, list[bytes]], None, None]:
     """Pipeline requests `(op, header, payloads)` over one connection; yield `(index, answer or error, payloads)`.
 
     Answers come in any order. `timeout_ms` is the longest wait for the next answer. `poll` runs every 100 ms of

@@ -7,6 +7,7 @@ part. Vectors are a function of the content alone.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
 import socket
@@ -32,6 +33,7 @@ class ScriptedService:
         self.path, self.version = path, version
         self.analysed: list[bytes] = []
         self.refused: dict[bytes, int] = {}
+        self._connections: list[socket.socket] = []
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(str(path))
         path.chmod(0o777)  # the server may run as another user than the test
@@ -39,7 +41,10 @@ class ScriptedService:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
+        """Stop listening and break every connection."""
+        for end in (self._listener, *self._connections):
+            with contextlib.suppress(OSError):  # closed from the other side
+                end.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.path.unlink()
 
@@ -49,6 +54,7 @@ class ScriptedService:
                 connection, _ = self._listener.accept()
             except OSError:  # closed
                 return
+            self._connections.append(connection)
             threading.Thread(target=self._serve, args=[connection], daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:

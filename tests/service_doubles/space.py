@@ -43,4 +43,5 @@ class TinySpace:
 
     def fuse(self, text: Matrix | None = None, image: Matrix | None = None, shape: Matrix | None = None) -> Matrix:
         total = np.sum([vector for vector in (text, image, shape) if vector is not None], axis=0)
-        return total / np.linalg.norm(total)
+        fused: Matrix = total / np.linalg.norm(total)
+        return fused

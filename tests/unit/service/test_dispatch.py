@@ -15,8 +15,13 @@ from service_doubles.space import DIM, TinySpace, vector_of
 
 
 @pytest.fixture
-def backend(monkeypatch: pytest.MonkeyPatch) -> InlineBackend:
-    backend = InlineBackend(TinySpace())
+def space() -> TinySpace:
+    return TinySpace()
+
+
+@pytest.fixture
+def backend(space: TinySpace, monkeypatch: pytest.MonkeyPatch) -> InlineBackend:
+    backend = InlineBackend(space)
     monkeypatch.setattr(backend, "_jobs", jobs.JOBS)
     return backend
 
@@ -29,15 +34,15 @@ def rows(answer: Answer) -> np.ndarray[Any, Any]:
     return np.frombuffer(answer[1][-1], "<f4").reshape(-1, DIM)
 
 
-def test_texts_become_rows_in_their_order_and_repeats_come_from_the_cache(backend: InlineBackend) -> None:
+def test_repeated_texts_come_from_the_cache(backend: InlineBackend, space: TinySpace) -> None:
     header = {"texts": ["nut", "bolt", "nut"]}
     answer = ask(backend, "embed_text", header)
     assert (answer[0]["n"], answer[0]["dim"], answer[0]["version"]) == (3, DIM, "tiny-1")
     np.testing.assert_array_equal(rows(answer), [vector_of(text.encode()) for text in header["texts"]])
     assert ask(backend, "embed_text", header)[1] == answer[1]
-    assert backend.space.batches == [2]
+    assert space.batches == [2]
     ask(backend, "embed_text", {**header, "role": "passage"})
-    assert backend.space.batches == [2, 2]
+    assert space.batches == [2, 2]
 
 
 def test_a_query_of_several_parts_names_its_rows(backend: InlineBackend) -> None:

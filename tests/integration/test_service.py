@@ -1,0 +1,316 @@
+"""The real service as a process, around the tiny space and misbehaving geometry jobs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from pgcad.client import ServiceError, call, call_many, pack, unpack
+from service_doubles.space import DIM, vector_of
+
+TESTS = Path(__file__).parent.parent
+TIMEOUT_MS = 60_000
+Answer = tuple[dict[str, Any], list[bytes]]
+
+
+class Service:
+    """`pgcad serve` with doubles, on a socket in a folder of its own."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.path = str(folder / "s")
+        self.log = folder / "log"
+        self._kept: dict[str, Any] = {}
+        environment = {**os.environ, "PGCAD_WORKER_JOBS": "service_doubles.jobs", "PYTHONPATH": str(TESTS)}
+        command = [sys.executable, "-m", "service_doubles.serve", "--socket", self.path, *options]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, env=environment, stderr=log)
+        eventually(lambda: self.answers() and self.health()["status"] == "ok")
+
+    def answers(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()
+        try:
+            self.health()
+        except ServiceError:
+            return False
+        return True
+
+    def health(self) -> dict[str, Any]:
+        return self.ask("health")[0]
+
+    def is_busy(self) -> bool:
+        health, _ = call(self.path, "health", {}, [], TIMEOUT_MS, lambda: None, {})
+        return bool(health["workers"]["busy"])
+
+    def ask(self, op: str, header: dict[str, Any] | None = None, *payloads: bytes) -> Answer:
+        return call(self.path, op, header or {}, payloads, TIMEOUT_MS, lambda: None, self._kept)
+
+    def analyse(self, file: bytes) -> dict[str, Any]:
+        report: dict[str, Any] = self.ask("analyse", {"format": "step"}, file)[0]["report"]
+        return report
+
+    def failure(self, file: bytes) -> ServiceError:
+        with pytest.raises(ServiceError) as failed:
+            self.analyse(file)
+        return failed.value
+
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+    def stop(self) -> int:
+        self.process.terminate()
+        return self.process.wait(30)
+
+
+Start = Callable[..., Service]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start services that are stopped after the test."""
+    services: list[Service] = []
+    with tempfile.TemporaryDirectory(prefix="pgcad-") as folder:
+
+        def start(*options: str) -> Service:
+            services.append(Service(Path(folder), *options))
+            return services[-1]
+
+        yield start
+        for service in services:
+            service.stop()
+
+
+def eventually(holds: Callable[[], bool], limit_s: float = 60) -> None:
+    deadline = time.monotonic() + limit_s
+    while not holds():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.05)
+
+
+def in_background(work: Callable[[], Any]) -> Callable[[], Any]:
+    """Start `work` in a thread; the function returned waits for what it returned or raised."""
+    outcome: list[Any] = []
+
+    def run() -> None:
+        try:
+            outcome.append(work())
+        except ServiceError as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+
+    def join() -> Any:
+        thread.join(60)
+        return outcome[0]
+
+    return join
+
+
+def embed(path: str, text: str) -> np.ndarray[Any, Any]:
+    _, [matrix] = call(path, "embed_text", {"texts": [text]}, [], TIMEOUT_MS, lambda: None, {})
+    return np.frombuffer(matrix, "<f4")
+
+
+def test_every_connection_gets_its_own_answers(start: Start) -> None:
+    path = start().path
+    texts = [f"part {number}" for number in range(50)]
+    answers = [in_background(partial(embed, path, text)) for text in texts]
+    for text, answer in zip(texts, answers, strict=True):
+        np.testing.assert_array_equal(answer(), vector_of(text.encode()))
+
+
+def test_pipelined_files_are_worked_on_by_all_workers(start: Start) -> None:
+    service = start("--workers", "2")
+    requests = [("analyse", {"format": "step"}, [f"part {number}".encode()]) for number in range(40)]
+    requests.insert(3, ("analyse", {"format": "step"}, [b"slow"]))
+    answers = list(call_many(service.path, requests, TIMEOUT_MS, lambda: None, {}))
+    reports = {index: answer["report"] for index, answer, _ in answers if isinstance(answer, dict)}
+    assert [reports[index]["name"].encode() for index in range(41)] == [payloads[0] for _, _, payloads in requests]
+    assert len({report["pid"] for report in reports.values()}) == 2
+    assert [index for index, _, _ in answers].index(3) > 3  # others overtook the slow one
+    vectors = np.frombuffer(answers[0][2][-1], "<f4").reshape(-1, DIM)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("file", "sqlstate", "says"),
+    [
+        (b"crash", "58000", "SIGSEGV"),
+        (b"hang", "57014", "longer than 1 s"),
+        (b"eat", "53200", "300 MB"),
+        (b"gulp", "53200", "300 MB"),
+        (b"refuse", "22023", "not a part"),
+        (b"stumble", "58000", "KeyError"),
+    ],
+)
+def test_a_bad_file_fails_alone_and_says_why(start: Start, file: bytes, sqlstate: str, says: str) -> None:
+    service = start("--workers", "1", "--file-limit-s", "1", "--worker-memory-mb", "300")
+    failure = service.failure(file)
+    assert (failure.sqlstate, failure.hint != "") == (sqlstate, True)
+    assert says in failure.message
+    assert service.analyse(b"good")["name"] == "good"
+
+
+def test_a_worker_killed_in_the_middle_of_a_file_is_replaced(start: Start) -> None:
+    service = start("--workers", "1")
+    pid = service.analyse(b"good")["pid"]
+    failed = in_background(lambda: service.analyse(b"hang"))
+    eventually(service.is_busy)
+    os.kill(pid, signal.SIGKILL)
+    assert failed().sqlstate == "58000"
+    assert service.analyse(b"good")["pid"] != pid
+    assert service.health()["workers"]["restarts"] == 1
+    [lost] = [event for event in service.events() if event["event"] == "worker_lost"]
+    assert (lost["worker_pid"], lost["sqlstate"]) == (pid, "58000")
+
+
+def test_workers_are_recycled(start: Start) -> None:
+    service = start("--workers", "1", "--worker-jobs", "2")
+    pids = [service.analyse(b"good")["pid"] for _ in range(4)]
+    assert pids[0] == pids[1] != pids[2] == pids[3]
+
+
+def test_a_full_queue_refuses_at_once_and_queries_still_pass(start: Start) -> None:
+    service = start("--workers", "1", "--queue-limit", "2")
+    requests = [("analyse", {"format": "step"}, [b"slow"])] * 6
+    answers = [answer for _, answer, _ in call_many(service.path, requests, TIMEOUT_MS, lambda: None, {})]
+    refused = [answer for answer in answers if isinstance(answer, ServiceError)]
+    assert {(error.sqlstate, error.message) for error in refused} == {("53300", "encoder queue is full")}
+    assert 1 <= len(answers) - len(refused) <= 3
+    assert service.analyse(b"good")["name"] == "good"
+
+
+def test_a_query_goes_ahead_of_waiting_files_and_a_gone_client_waits_no_more(start: Start) -> None:
+    service = start("--workers", "1")
+    requests = [("analyse", {"format": "step"}, [b"slow"])] * 20
+    ingest = call_many(service.path, requests, TIMEOUT_MS, lambda: None, {})
+    next(ingest)
+    before = service.health()["queue_depth"]
+    service.ask("embed_shape", {"formats": ["step"]}, b"query")
+    assert service.health()["queue_depth"] >= before - 4
+    ingest.close()
+    eventually(lambda: service.health()["queue_depth"] == 0 and service.health()["workers"]["busy"] == 0, 5)
+
+
+def test_sigterm_finishes_what_is_in_hand(start: Start) -> None:
+    service = start("--workers", "1")
+    working = in_background(lambda: service.analyse(b"slow"))
+    eventually(service.is_busy)
+    assert service.stop() == 0
+    assert working()["name"] == "slow"
+    assert not Path(service.path).exists()
+    assert [event["event"] for event in service.events()][-2:] == ["stopping", "stopped"]
+
+
+def test_sigterm_answers_what_it_cannot_finish(start: Start) -> None:
+    service = start("--workers", "1", "--grace-s", "0.3")
+    worker = service.analyse(b"good")["pid"]
+    working = in_background(lambda: service.analyse(b"hang"))
+    eventually(service.is_busy)
+    assert service.stop() == 0
+    assert working().sqlstate == "57P01"
+    eventually(lambda: not psutil.pid_exists(worker))
+
+
+def test_a_crashed_service_comes_back_under_supervision(start: Start) -> None:
+    supervisor = start("--supervise", "--workers", "1")
+    worker = supervisor.analyse(b"good")["pid"]
+    [service] = psutil.Process(supervisor.process.pid).children()
+    failed = in_background(lambda: supervisor.analyse(b"hang"))
+    eventually(supervisor.is_busy)
+    service.kill()
+    assert failed().sqlstate == "08006"
+    eventually(supervisor.answers)
+    assert supervisor.analyse(b"good")["pid"] != worker
+    eventually(lambda: not psutil.pid_exists(worker))
+    assert supervisor.stop() == 0
+    assert not Path(supervisor.path).exists()
+
+
+def test_a_killed_supervisor_takes_its_service_along(start: Start) -> None:
+    supervisor = start("--supervise", "--workers", "1")
+    family = psutil.Process(supervisor.process.pid).children(recursive=True)
+    supervisor.process.kill()
+    supervisor.process.wait()
+    eventually(lambda: not any(process.is_running() for process in family))
+
+
+def test_a_killed_service_leaves_a_socket_that_the_next_one_takes_over(start: Start) -> None:
+    first = start("--workers", "1")
+    first.process.kill()
+    first.process.wait()
+    assert Path(first.path).exists()
+    assert start("--workers", "1").analyse(b"good")["name"] == "good"
+
+
+def test_a_second_service_on_the_same_path_explains_itself(start: Start) -> None:
+    first = start("--workers", "1")
+    command = [sys.executable, "-m", "service_doubles.serve", "--socket", first.path, "--grace-s", "0.1"]
+    second = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": str(TESTS)}, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert second.returncode == 78
+    assert json.loads(second.stderr)["sqlstate"] == "55006"
+    assert first.analyse(b"good")["name"] == "good"
+
+
+@pytest.mark.parametrize(
+    ("frame", "sqlstate"),
+    [
+        (pack({"op": "health", "id": 1}).replace(b'"v": 1', b'"v": 9'), "08P01"),
+        (b"\xff\xff\xff\xff", "54000"),
+        (b"\x00\x00\x00\x04junk", "08P01"),
+    ],
+    ids=["other version", "oversized header", "not JSON"],
+)
+def test_a_malformed_frame_closes_its_connection_and_no_other(start: Start, frame: bytes, sqlstate: str) -> None:
+    service = start("--workers", "1")
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(service.path)
+        connection.sendall(frame)
+        received = bytearray()
+        while chunk := connection.recv(1 << 16):
+            received += chunk
+    answer = unpack(received)
+    assert answer is not None
+    assert answer[0]["error"]["sqlstate"] == sqlstate
+    assert service.analyse(b"good")["name"] == "good"
+
+
+def test_systemd_is_told_when_the_service_is_ready(
+    start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        address = str(Path(folder, "notify"))
+        systemd.bind(address)
+        systemd.settimeout(60)
+        monkeypatch.setenv("NOTIFY_SOCKET", address)
+        service = start("--workers", "1")
+        assert systemd.recv(100) == b"READY=1"
+        service.stop()
+        assert systemd.recv(100) == b"STOPPING=1"
+
+
+def test_logs_hold_sizes_and_no_contents(start: Start) -> None:
+    service = start("--workers", "1", "--log-level", "debug")
+    service.ask("embed_text", {"texts": ["a secret project"]})
+    service.failure(b"refuse")
+    service.stop()
+    assert "secret" not in service.log.read_text()
+    [refused] = [event for event in service.events() if event.get("sqlstate") == "22023"]
+    assert (refused["op"], refused["bytes_in"], refused["level"]) == ("analyse", len(b"refuse"), "warning")
+    assert refused["ms"] > 0

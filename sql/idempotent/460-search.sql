@@ -6,6 +6,7 @@ create or replace function cad._stage(stage text, started timestamptz, candidate
 returns jsonb
 language sql
 volatile parallel safe
+set search_path from current
 as $$
     select jsonb_build_object(
         'stage', stage, 'detail', detail, 'candidates', candidates,

@@ -1,0 +1,194 @@
+"""The extension as an object: what it holds, where it can live, what it leaves behind, what doctor says of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from pgcad_load.cluster import LocalCluster
+from service_doubles.scripted import ScriptedService
+from sql_catalogue import assert_snapshot, members
+
+Connection = psycopg.Connection[Any]
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_members_are_the_committed_ones(db: Connection) -> None:
+    assert_snapshot("members.txt", members(db))
+
+
+def test_every_public_object_has_a_comment(db: Connection) -> None:
+    silent = db.execute(
+        """
+        select p.oid::regprocedure::text from pg_proc as p
+        where p.pronamespace = 'cad'::regnamespace and obj_description(p.oid, 'pg_proc') is null
+        union all
+        select c.oid::regclass || coalesce('.' || a.attname, '')
+        from pg_class as c left join pg_attribute as a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+        where c.relnamespace = 'cad'::regnamespace and c.relkind in ('r', 'p', 'v')
+            and (obj_description(c.oid, 'pg_class') is null or col_description(c.oid, a.attnum) is null)
+            and not c.relispartition
+        """
+    ).fetchall()
+    assert silent == []
+
+
+def test_every_function_pins_the_same_search_path(db: Connection) -> None:
+    """All but those that commit, that must see the caller's path, or whose body was bound when it was made."""
+    pins = db.execute(
+        """
+        select coalesce(setting, 'none'), array_agg(p.proname::text order by p.proname)
+        from pg_proc as p left join unnest(p.proconfig) as setting on setting like 'search_path=%%'
+        where p.pronamespace = 'cad'::regnamespace and p.prosqlbody is null
+        group by 1 order by 1
+        """
+    ).fetchall()
+    assert [pin for pin, _ in pins] == ["none", "search_path=pg_catalog, cad, public, pg_temp"]
+    assert pins[0][1] == ["doctor", "ingest_pending", "promote_family"]
+
+
+def test_drop_leaves_nothing(db: Connection, scripted: ScriptedService) -> None:
+    db.execute("insert into cad.ingest (source_uri, format, content, metadata) values ('a', 'step', 'a', '{\"family\": \"b\"}')")
+    db.execute("call cad.ingest_pending()")
+    db.execute("call cad.promote_family('b')")
+    db.execute("drop extension pgcad")
+    left = db.execute(
+        """
+        select pg_describe_object(d.classid, d.objid, 0) from pg_depend as d
+        where d.refclassid = 'pg_namespace'::regclass and d.refobjid = 'cad'::regnamespace
+        """
+    ).fetchall()
+    assert left == []
+
+
+def test_an_added_space_is_not_dropped_unnoticed(db: Connection) -> None:
+    db.execute("select cad.add_space('mine', 3)")
+    with pytest.raises(psycopg.errors.DependentObjectsStillExist, match="cannot drop extension pgcad"):
+        db.execute("drop extension pgcad")
+
+
+@pytest.mark.parametrize(("name", "dim"), [("Bad name", 3), ("x'; drop table cad.model; --", 3), ("big", 4001), ("none", 0)])
+def test_a_bad_space_is_refused(db: Connection, name: str, dim: int) -> None:
+    with pytest.raises(psycopg.errors.CheckViolation):
+        db.execute("select cad.add_space(%s, %s)", [name, dim])
+
+
+def test_required_extensions_may_live_in_another_schema(db: Connection, scripted: ScriptedService) -> None:
+    db.execute("drop extension pgcad, vector, cube, pg_trgm")
+    db.execute('create schema "Ext ensions"')
+    for extension in ("vector", "cube", "pg_trgm"):
+        db.execute(f'create extension {extension} schema "Ext ensions"')
+    db.execute("create extension pgcad")
+    assert db.execute("select proconfig from pg_proc where proname = '_store_part'").fetchone() == (
+        ['search_path=pg_catalog, cad, "Ext ensions", pg_temp'],
+    )
+    db.execute("insert into cad.ingest (source_uri, format, content) values ('bolt', 'step', 'bolt')")
+    db.execute("call cad.ingest_pending()")
+    assert db.execute("select name from cad.search_cad('bolt', 1)").fetchall() == [("bolt",)]
+
+
+def test_a_database_of_another_encoding_is_refused(db: Connection, cluster: LocalCluster) -> None:
+    db.execute("create database latin template template0 encoding 'LATIN1' locale 'C'")
+    try:
+        with (
+            psycopg.connect(cluster.dsn("latin"), autocommit=True) as latin,
+            pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="UTF8"),
+        ):
+            latin.execute("create extension pgcad cascade")
+    finally:
+        db.execute("drop database latin")
+
+
+def test_the_script_is_the_same_every_time(tmp_path: Path) -> None:
+    for folder in ("once", "twice"):
+        subprocess.run([sys.executable, ROOT / "extensions/build.py", "--output", tmp_path / folder], check=True)
+    once, twice = ({f.name: f.read_bytes() for f in (tmp_path / d).iterdir()} for d in ("once", "twice"))
+    assert once == twice
+    assert any(name.startswith("pgcad--") for name in once)
+
+
+def diagnosis(db: Connection) -> dict[str, str]:
+    return dict(db.execute("select check_name, status from cad.doctor()").fetchall())
+
+
+def test_doctor_finds_a_healthy_installation_healthy(db: Connection, scripted: ScriptedService) -> None:
+    found = diagnosis(db)
+    del found["pgvector version"]  # is the machine's affair
+    assert set(found.values()) == {"ok"}
+
+
+def test_doctor_finds_what_is_wrong(db: Connection, scripted: ScriptedService) -> None:
+    db.execute("insert into cad.ingest (source_uri, format, content) values ('a', 'step', 'a'), ('b', 'step', 'fail 22023')")
+    db.execute("call cad.ingest_pending()")
+    scripted.version = "scripted-2"
+    db.execute("set search_path = public")
+    db.execute("grant create on schema public to public")
+    db.execute("drop index cad.space_cad_default_fused_vec_idx cascade")
+    wrong = {name: status for name, status in diagnosis(db).items() if status != "ok"}
+    wrong.pop("pgvector version", None)
+    assert wrong == {
+        "search_path of this session": "warning",
+        "schemas of the required extensions": "warning",
+        "encoder of space cad": "error",
+        "ingest queue": "warning",
+        "vector indexes": "error",
+    }
+    scripted.close()
+    assert diagnosis(db)["encoder service"] == "error"
+
+
+@pytest.mark.parametrize("family", ["bolts", "it's \"50%\" \\ 螺栓 %I; drop table cad.model", "x" * 200])
+def test_promotion_moves_a_family_whatever_its_name(db: Connection, scripted: ScriptedService, family: str) -> None:
+    db.execute(
+        "insert into cad.ingest (source_uri, format, content, metadata)"
+        " select n::text, 'step', n::text::bytea, jsonb_build_object('family', case when n > 2 then %s else 'other' end)"
+        " from generate_series(1, 5) as n",
+        [family],
+    )
+    db.execute("call cad.ingest_pending()")
+    db.execute("call cad.promote_family(%s)", [family])
+    db.execute("call cad.promote_family(%s)", [family])
+    sizes = "select count(*) from cad.space_cad group by tableoid order by 1"
+    assert db.execute(sizes).fetchall() == [(2,), (3,)]
+    assert diagnosis(db)["vector indexes"] == "ok"
+
+
+def test_an_interrupted_promotion_goes_on(db: Connection, scripted: ScriptedService) -> None:
+    """Prepared, then parts change family, go and come, then attached: the partition holds what it should."""
+    db.execute(
+        "insert into cad.ingest (source_uri, format, content, metadata)"
+        " select n::text, 'step', n::text::bytea, '{\"family\": \"bolts\"}' from generate_series(1, 4) as n"
+    )
+    db.execute("call cad.ingest_pending(3)")
+    db.execute("select cad._prepare_partition('cad', 'bolts')")
+    db.execute("call cad.ingest_pending()")
+    db.execute("delete from cad.model where source_uri = '1'")
+    db.execute("update cad.model set family = 'nuts' where source_uri = '2'")
+    db.execute("update cad.space_cad as s set text_vec = null from cad.model as m where m.model_id = s.model_id and source_uri = '3'")
+    db.execute("call cad.promote_family('bolts')")
+    assert db.execute(
+        "select m.source_uri, s.tableoid = 'cad.space_cad_default'::regclass, s.text_vec is null"
+        " from cad.space_cad as s join cad.model as m using (model_id) order by m.source_uri"
+    ).fetchall() == [("2", True, False), ("3", False, True), ("4", False, False)]
+
+
+def test_a_family_without_parts_is_not_promoted(db: Connection) -> None:
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="no part has family 'ghosts'"):
+        db.execute("call cad.promote_family('ghosts')")
+
+
+def test_a_promotion_that_cannot_get_its_lock_says_so(db: Connection, dsn: str, scripted: ScriptedService) -> None:
+    db.execute("insert into cad.ingest (source_uri, format, content, metadata) values ('a', 'step', 'a', '{\"family\": \"b\"}')")
+    db.execute("call cad.ingest_pending()")
+    db.execute("alter function cad._attach_partition(text, text) set lock_timeout = '50ms'")
+    with psycopg.connect(dsn) as other:
+        other.execute("update cad.space_cad set encoder_version = encoder_version")
+        with pytest.raises(psycopg.errors.LockNotAvailable, match="is prepared") as failure:
+            db.execute("call cad.promote_family('b')")
+        assert "again" in (failure.value.diag.message_hint or "")
+    db.execute("call cad.promote_family('b')")
+    assert db.execute("select cad._is_promoted('cad', 'b')").fetchone() == (True,)

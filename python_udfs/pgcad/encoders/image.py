@@ -37,7 +37,7 @@ _MARGIN = 0.06
 
 
 class _SameConv2d(nn.Conv2d):
-    """Convolution with TensorFlow's SAME padding, which the weights were trained with: odd pixels go right and below."""
+    """Convolution with TensorFlow's SAME padding, as the weights were trained: odd pixels go right and below."""
 
     def forward(self, x: Tensor) -> Tensor:
         amounts = []
@@ -61,7 +61,7 @@ def _fold_batch_norms(module: nn.Module) -> None:
 
 
 class _MBConv(nn.Module):
-    """Inverted residual block: expand, depthwise convolution, project. Attribute names are those of the weights file."""
+    """Inverted residual block: expand, depthwise convolution, project. Attributes are named as in the weights file."""
 
     def __init__(self, channels_in: int, channels_out: int, expansion: int, kernel: int, stride: int) -> None:
         super().__init__()

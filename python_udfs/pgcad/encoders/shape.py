@@ -16,14 +16,14 @@ from pgcad.encoders.log_grid import log_grid
 
 POINTS, COARSE, NEIGHBOURS = 1024, 256, 16
 CLOUD = 2048
-_SIZE_LOW_MM, _SIZE_HIGH_MM, _SIZE_BINS = 0.05, 2000.0, 96
+SIZE_LOW_MM, SIZE_HIGH_MM, SIZE_BINS = 0.05, 2000.0, 96
 _HARMONICS = 64
 # IPC-7351, IEC 60297 and common connector practice: distances at which pins, leads and holes repeat.
 STANDARD_PITCHES_MM = (
     0.35, 0.4, 0.5, 0.635, 0.65, 0.8, 0.95, 1.0, 1.25, 1.27, 1.5, 2.0, 2.29, 2.5, 2.54, 2.77, 3.5, 3.81, 3.96, 5.0,
     5.08, 7.5, 7.62, 10.0, 10.16, 15.0, 20.0,
 )  # fmt: skip
-GLOBAL_WIDTH = 3 * (_SIZE_BINS + _HARMONICS + len(STANDARD_PITCHES_MM))
+GLOBAL_WIDTH = 3 * (SIZE_BINS + _HARMONICS + len(STANDARD_PITCHES_MM))
 # A turned box must be this much smaller before the part counts as not aligned with its axes.
 _TURNED_BOX_RATIO = 0.9
 
@@ -92,7 +92,7 @@ def nearest(centres: Tensor, xyz: Tensor) -> Tensor:
 def shape_features(clouds: Tensor, first: int = 0) -> ShapeFeatures:
     """Features of clouds (n, 2048, 6), mm and unit normals; `first` (0 or 1) picks which half of the points is read."""
     own, extents_mm = own_frame(clouds)
-    size = log_grid(extents_mm, _SIZE_LOW_MM, _SIZE_HIGH_MM, _SIZE_BINS).flatten(1)
+    size = log_grid(extents_mm, SIZE_LOW_MM, SIZE_HIGH_MM, SIZE_BINS).flatten(1)
     whole = torch.cat([size, periods(own[..., :3], extents_mm)], 1)
     half = own[:, first :: CLOUD // POINTS]
     xyz = half[..., :3] / (extents_mm.amax(1).clamp_min(1e-6).view(-1, 1, 1) / 2)

@@ -113,6 +113,11 @@ class CadSpace:
         tensors = [None if vector is None else torch.from_numpy(vector) for vector in (text, image, shape)]
         return _array(fuse(self.fusion, *tensors))
 
+    def tower(self, name: str) -> nn.Module:
+        """The tower `text`, `image` or `shape`, in evaluation mode."""
+        tower: nn.Module = self._towers[name]
+        return tower
+
     def _none(self) -> NDArray[np.float32]:
         return np.zeros((0, self.dim), np.float32)
 

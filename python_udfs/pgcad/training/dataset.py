@@ -34,7 +34,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Record:
-    """A prepared part: `points` float32 (2048, 6), mm and unit normals; `pngs`: ten canonical views, then random ones."""
+    """A prepared part: `points` float32 (2048, 6), mm and unit normals; `pngs`: canonical views, then random ones."""
 
     points: NDArray[np.float32]
     pngs: list[bytes]
@@ -103,9 +103,7 @@ def prepare(sources: Sequence[Source], folder: Path, workers: int = 2, timeout_s
 def random_views(key: str) -> list[tuple[float, float]]:
     """Azimuth and elevation in degrees of RANDOM_VIEWS directions, uniform on the sphere, fixed by `key`."""
     rng = random.Random(key)
-    return [
-        (rng.uniform(0, 360), math.degrees(math.asin(rng.uniform(-1, 1)))) for _ in range(RANDOM_VIEWS)
-    ]
+    return [(rng.uniform(0, 360), math.degrees(math.asin(rng.uniform(-1, 1)))) for _ in range(RANDOM_VIEWS)]
 
 
 def _failed_keys(folder: Path) -> set[str]:

@@ -1,0 +1,111 @@
+"""Prepared parts as tensors: what training draws batches from and evaluation encodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgcad.encoders.log_grid import log_grid
+from pgcad.encoders.shape import SIZE_BINS, SIZE_HIGH_MM, SIZE_LOW_MM, ShapeFeatures, shape_features
+from pgcad.training.dataset import load_record
+from pgcad.training.features import load_images
+
+CANONICAL_VIEWS = 10
+_CHUNK = 64
+_MAX_TILT_RAD = 0.12
+_JITTER = 0.004
+_SIZE_NOISE = 0.01
+_SIZE_DROP = 0.1
+_NORMAL_FLIP = 0.1
+# The proper sign changes of an axis frame: half turns about x, y and z.
+_HALF_TURNS = torch.tensor([[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
+
+
+@dataclass(frozen=True)
+class Part:
+    """A prepared part: where its record lies, the texts it may be called by, and the caption that identifies it."""
+
+    folder: Path
+    key: str
+    texts: tuple[str, ...]
+    caption: str
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """n parts: backbone features of their views (n, views, 1280) float16, their shapes from either half of the points
+    (two ShapeFeatures, points in float16), and the sha256 of their files.
+    """
+
+    views: Tensor
+    halves: tuple[ShapeFeatures, ShapeFeatures]
+    sha256: list[str]
+
+
+def load_corpus(parts: Sequence[Part]) -> Corpus:
+    """Load the prepared parts into memory (about 0.15 MB each)."""
+    first, second, sha256 = [], [], []
+    for start in range(0, len(parts), _CHUNK):
+        records = [load_record(part.folder, part.key) for part in parts[start : start + _CHUNK]]
+        sha256 += [record.sha256 for record in records]
+        clouds = torch.from_numpy(np.stack([record.points for record in records]))
+        with torch.inference_mode():
+            first.append(_compact(shape_features(clouds, 0)))
+            second.append(_compact(shape_features(clouds, 1)))
+    views = np.concatenate([load_images([part.key], part.folder) for part in parts])
+    return Corpus(torch.from_numpy(views), (_joined(first), _joined(second)), sha256)
+
+
+def shapes(features: ShapeFeatures, rows: Tensor) -> ShapeFeatures:
+    """The rows of stored features, as the tower reads them."""
+    return ShapeFeatures(
+        features.points[rows].float(),
+        features.near[rows].long(),
+        features.coarse_near[rows].long(),
+        features.whole[rows],
+        features.extents_mm[rows],
+    )
+
+
+def augmented(features: ShapeFeatures, generator: torch.Generator) -> ShapeFeatures:
+    """Random half turns, small tilts, jitter, flipped normals, size noise and, at times, no size at all.
+
+    Neighbours do not change under rigid motion and are kept.
+    """
+    n = len(features.points)
+    turn = torch.diag_embed(_HALF_TURNS[torch.randint(0, 4, (n,), generator=generator)])
+    turn = turn @ _tilts(torch.randn(n, 3, generator=generator) * (_MAX_TILT_RAD / 2))
+    xyz, normals = features.points[..., :3] @ turn, features.points[..., 3:] @ turn
+    xyz = xyz + torch.randn(xyz.shape, generator=generator) * _JITTER
+    normals = normals * torch.where(torch.rand(n, 1, 1, generator=generator) < _NORMAL_FLIP, -1.0, 1.0)
+    noisy_mm = features.extents_mm * (1 + _SIZE_NOISE * torch.randn(n, 3, generator=generator))
+    size = log_grid(noisy_mm, SIZE_LOW_MM, SIZE_HIGH_MM, SIZE_BINS).flatten(1)
+    kept = (torch.rand(n, 1, generator=generator) >= _SIZE_DROP).float()
+    whole = torch.cat([size, features.whole[:, size.shape[1] :]], 1) * kept
+    return replace(features, points=torch.cat([xyz, normals], 2), whole=whole)
+
+
+def _tilts(axis_angle: Tensor) -> Tensor:
+    """Rotation matrices (n, 3, 3) of axis-angle vectors (n, 3)."""
+    x, y, z = axis_angle.unbind(1)
+    zero = torch.zeros_like(x)
+    skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], 1).view(-1, 3, 3)
+    return torch.linalg.matrix_exp(skew)
+
+
+def _compact(features: ShapeFeatures) -> ShapeFeatures:
+    return replace(
+        features,
+        points=features.points.half(),
+        near=features.near.to(torch.int16),
+        coarse_near=features.coarse_near.to(torch.int16),
+    )
+
+
+def _joined(chunks: list[ShapeFeatures]) -> ShapeFeatures:
+    return ShapeFeatures(*(torch.cat(tensors) for tensors in zip(*(vars(c).values() for c in chunks), strict=True)))

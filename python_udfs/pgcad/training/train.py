@@ -1,0 +1,299 @@
+"""`pgcad train`: from a folder of models and a split file to the weights of the default space."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import math
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from pgcad.encoders.checkpoint import save_checkpoint
+from pgcad.encoders.fusion import FusionWeights, fuse
+from pgcad.encoders.image import ImageTower
+from pgcad.encoders.shape import ShapeTower
+from pgcad.encoders.space import WEIGHTS
+from pgcad.encoders.text import TextFeatures, TextTower
+from pgcad.training.captions import PASSAGE_TEXT, TEXTS_PER_PART, texts_of, training_rows
+from pgcad.training.corpus import Corpus, Part, augmented, load_corpus, shapes
+from pgcad.training.dataset import Source, cache_folder, prepare
+from pgcad.training.encode import image_vectors, shape_vectors, text_vectors, view_vectors
+from pgcad.training.features import image_file, prepare_images, text_features
+from pgcad.training.losses import NestedInfoNce, same_part
+from pgcad.training.ranking import ranks, recall
+from pgcad.training.split import Row, read_split
+from pgcad.training.warehouse import prepare_warehouse
+
+_VIEWS_PER_STEP = 3
+_VALIDATION_DISTRACTORS = 1000
+_WEIGHT_GRID = (0.25, 0.5, 1.0, 2.0)
+_WARM_UP_STEPS = 40
+
+
+@dataclass(frozen=True)
+class Options:
+    """Command-line options; see `pgcad train --help`."""
+
+    split: Path
+    models: Path
+    out: Path
+    cache: Path
+    epochs: int
+    batch: int
+    learning_rate: float
+    seed: int
+    workers: int
+    minutes: float
+    resume: bool
+    only_prepared: bool
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything in memory: training parts, their texts (n × TEXTS_PER_PART rows) and the validation set."""
+
+    corpus: Corpus
+    texts: TextFeatures
+    captions: Tensor
+    files: Tensor
+    validation: Corpus
+    queries: TextFeatures
+    targets: Tensor
+    families: list[str]
+
+
+class Towers(nn.Module):
+    """The three towers and the temperature, trained together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text, self.image, self.shape = TextTower(), ImageTower(), ShapeTower()
+        self.loss = NestedInfoNce()
+
+    def named(self) -> dict[str, nn.Module]:
+        return {"text": self.text, "image": self.image, "shape": self.shape}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `pgcad train` with command-line `arguments`; returns the exit status."""
+    options = _parse(arguments)
+    torch.manual_seed(options.seed)
+    material = _material(options)
+    towers = Towers()
+    best = _fit(towers, material, options)
+    print(f"best on validation: R@10 {best:.3f}; weights in {options.out}")
+    return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> Options:
+    parser = argparse.ArgumentParser(prog="pgcad train", description=__doc__)
+    parser.add_argument("--split", type=Path, required=True, help="split file: path, split, series, caption, tags")
+    parser.add_argument("--models", type=Path, required=True, help="folder the paths of the split file start from")
+    parser.add_argument("--out", type=Path, default=WEIGHTS, help="where the weights go (default: the shipped ones)")
+    parser.add_argument("--cache", type=Path, default=cache_folder(), help="prepared data (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--workers", type=int, default=2, help="processes that prepare data")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop training after this long")
+    parser.add_argument("--resume", action="store_true", help="go on from the last finished epoch")
+    parser.add_argument("--only-prepared", action="store_true", help="train on what is prepared already")
+    return Options(**vars(parser.parse_args(arguments)))
+
+
+def prepare_rows(rows: Sequence[Row], models: Path, cache: Path, workers: int) -> Path:
+    """Prepare points, pictures and picture features of the rows' models; returns the folder that holds them."""
+    folder = cache / "prepared" / "kicad"
+    failed = prepare([Source(models / row.path, row.path) for row in rows], folder, workers)
+    for key in failed:
+        print(f"left out, could not be prepared: {key}")
+    prepare_images([row.path for row in rows], folder)
+    return folder
+
+
+def prepared_rows(rows: Sequence[Row], folder: Path) -> list[Row]:
+    """The rows that are ready to be used."""
+    return [row for row in rows if image_file(folder, row.path).exists()]
+
+
+def _material(options: Options) -> Material:
+    rows = read_split(options.split)
+    chosen = [row for row in rows if row.split in ("train", "val")]
+    folder = options.cache / "prepared" / "kicad"
+    if not options.only_prepared:
+        prepare_rows(chosen, options.models, options.cache, options.workers)
+    chosen = prepared_rows(chosen, folder)
+    rng = random.Random(options.seed)
+    training = training_rows(chosen)
+    parts = [
+        Part(folder, row.path, tuple(texts_of(row, random.Random(row.path))), row.caption or row.path)
+        for row in training
+    ]
+    parts += prepare_warehouse(options.cache, options.workers, options.only_prepared)
+    queries = [row for row in chosen if row.split == "val" and row.caption]
+    distractors = rng.sample(training, min(_VALIDATION_DISTRACTORS, len(training)))
+    gallery = [Part(folder, row.path, (), row.caption) for row in [*queries, *distractors]]
+    corpus = load_corpus(parts)
+    print(f"{len(parts)} parts to train on, {len(queries)} validation queries in {len(gallery)} parts", flush=True)
+    return Material(
+        corpus=corpus,
+        texts=_texts(parts, options.cache),
+        captions=_labels([part.caption for part in parts]),
+        files=_labels(corpus.sha256),
+        validation=load_corpus(gallery),
+        queries=text_features([row.caption for row in queries], options.cache / "queries.npz"),
+        targets=torch.arange(len(queries)),
+        families=[row.family for row in queries],
+    )
+
+
+def _texts(parts: Sequence[Part], cache: Path) -> TextFeatures:
+    """Features of all texts of all parts, row part × TEXTS_PER_PART + text; the passage in the role of a passage."""
+    texts = [text for part in parts for text in part.texts]
+    passages = text_features(texts[PASSAGE_TEXT::TEXTS_PER_PART], cache / "passages.npz", "passage")
+    del texts[PASSAGE_TEXT::TEXTS_PER_PART]
+    queries = text_features(texts, cache / "queries.npz")
+    return _interleaved(queries, passages)
+
+
+def _interleaved(queries: TextFeatures, passages: TextFeatures) -> TextFeatures:
+    """Put the passages back in their places among the other texts of each part."""
+
+    def weave(query: Tensor, passage: Tensor) -> Tensor:
+        of_part = query.view(len(passage), TEXTS_PER_PART - 1, -1)
+        before, after = of_part[:, :PASSAGE_TEXT], of_part[:, PASSAGE_TEXT:]
+        return torch.cat([before, passage.unsqueeze(1), after], 1).flatten(0, 1)
+
+    return TextFeatures(
+        weave(queries.sentence, passages.sentence),
+        weave(queries.numbers, passages.numbers),
+        weave(queries.words, passages.words),
+    )
+
+
+def _labels(names: Sequence[str]) -> Tensor:
+    numbers: dict[str, int] = {}
+    return torch.tensor([numbers.setdefault(name, len(numbers)) for name in names])
+
+
+def _fit(towers: Towers, material: Material, options: Options) -> float:
+    optimiser = torch.optim.AdamW(towers.parameters(), lr=options.learning_rate, weight_decay=0.02)
+    state_file = options.cache / "train-state.pt"
+    first_epoch, best = 0, 0.0
+    if options.resume and state_file.exists():
+        first_epoch, best = _restore(state_file, towers, optimiser)
+    steps = options.epochs * (len(material.captions) // options.batch)
+    schedule = _schedule(steps, first_epoch * (len(material.captions) // options.batch))
+    started = time.monotonic()
+    for epoch in range(first_epoch, options.epochs):
+        generator = torch.Generator().manual_seed(options.seed * 1000 + epoch)
+        loss = _epoch(towers, material, optimiser, schedule, options, generator)
+        weights, found = _choose_fusion(towers, material)
+        if found >= best:
+            best = found
+            save_checkpoint(options.out, towers.named(), weights)
+        elapsed = (time.monotonic() - started) / 60
+        left = elapsed / (epoch - first_epoch + 1) * (options.epochs - epoch - 1)
+        print(
+            f"epoch {epoch + 1}/{options.epochs} loss {loss:.3f} validation R@10 {found:.3f} (best {best:.3f}) "
+            f"weights {weights} scale {towers.loss.log_scale.exp().item():.1f} "
+            f"{elapsed:.1f} min, {left:.1f} min left",
+            flush=True,
+        )
+        _store(state_file, towers, optimiser, epoch + 1, best)
+        if elapsed > options.minutes:
+            break
+    return best
+
+
+def _schedule(steps: int, first: int) -> Iterator[float]:
+    """Factor of the learning rate per step: linear warm-up, then half a cosine."""
+    for step in itertools.count(first):
+        yield min(1.0, (step + 1) / _WARM_UP_STEPS) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, steps))))
+
+
+def _epoch(
+    towers: Towers,
+    material: Material,
+    optimiser: torch.optim.Optimizer,
+    schedule: Iterator[float],
+    options: Options,
+    generator: torch.Generator,
+) -> float:
+    towers.train()
+    order = torch.randperm(len(material.captions), generator=generator)
+    losses = []
+    for rows in order.split(options.batch):
+        if len(rows) < options.batch:
+            break
+        for group in optimiser.param_groups:
+            group["lr"] = options.learning_rate * next(schedule)
+        loss = _batch_loss(towers, material, rows, generator)
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(towers.parameters(), 1.0)
+        optimiser.step()
+        losses.append(loss.item())
+    return sum(losses) / max(1, len(losses))
+
+
+def _batch_loss(towers: Towers, material: Material, rows: Tensor, generator: torch.Generator) -> Tensor:
+    """All pairs of modalities of the parts `rows`, and text with what the gallery holds: shape and views fused."""
+    n = len(rows)
+    duplicates = same_part(material.captions[rows], material.files[rows])
+    picked = torch.rand(n, TEXTS_PER_PART, generator=generator).topk(2).indices
+    text, other_text = (towers.text(material.texts[rows * TEXTS_PER_PART + picked[:, i]]) for i in range(2))
+    half = int(torch.randint(0, 2, (1,), generator=generator))
+    shape = towers.shape(augmented(shapes(material.corpus.halves[half], rows), generator))
+    views = material.corpus.views[rows]
+    some = torch.rand(views.shape[:2], generator=generator).topk(_VIEWS_PER_STEP).indices
+    seen = towers.image(views[torch.arange(n).unsqueeze(1), some].float().flatten(0, 1)).view(n, _VIEWS_PER_STEP, -1)
+    view, image = seen[:, 0], normalize(seen[:, 1:].mean(1), dim=1)
+    pairs = (
+        (1.0, text, normalize(image + shape, dim=1)),
+        (1.0, text, shape),
+        (0.5, text, image),
+        (0.5, view, shape),
+        (0.5, view, image),
+        (0.25, text, other_text),
+    )
+    return torch.stack([weight * towers.loss(a, b, duplicates) for weight, a, b in pairs]).sum()
+
+
+def _choose_fusion(towers: Towers, material: Material) -> tuple[FusionWeights, float]:
+    """The fusion weights with the best R@10 of captions against nameless validation parts, and that recall."""
+    towers.eval()
+    text = text_vectors(towers.text, material.queries)
+    shape = shape_vectors(towers.shape, material.validation)
+    image = image_vectors(view_vectors(towers.image, material.validation))
+    found: dict[FusionWeights, tuple[float, float]] = {}
+    for image_weight in _WEIGHT_GRID:
+        weights = FusionWeights(text=1.0, image=image_weight, shape=1.0)
+        result = recall(ranks(text, fuse(weights, None, image, shape), material.targets), material.families)
+        found[weights] = (result.r10, result.r1)
+    best = max(found, key=lambda weights: found[weights])
+    return best, found[best][0]
+
+
+def _store(file: Path, towers: Towers, optimiser: torch.optim.Optimizer, epoch: int, best: float) -> None:
+    partial = file.with_suffix(".partial")
+    torch.save(
+        {"towers": towers.state_dict(), "optimiser": optimiser.state_dict(), "epoch": epoch, "best": best}, partial
+    )
+    partial.rename(file)
+
+
+def _restore(file: Path, towers: Towers, optimiser: torch.optim.Optimizer) -> tuple[int, float]:
+    state: dict[str, Any] = torch.load(file, weights_only=True)
+    towers.load_state_dict(state["towers"])
+    optimiser.load_state_dict(state["optimiser"])
+    return state["epoch"], state["best"]

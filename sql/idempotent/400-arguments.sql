@@ -9,13 +9,15 @@ rows 14
 set search_path from current
 as $$
     values
-    ('filters', 'family', '!exists($[*] ? (@.type() != "string"))'::jsonpath,
+    ('filters', 'family', 'strict $.type() == "string" || '
+        '$.type() == "array" && !exists($[*] ? (@.type() != "string"))'::jsonpath,
         'a family name or an array of them'),
     ('filters', 'material', '$.type() == "string"',
         'the name of a material'),
-    ('filters', 'tags', '!exists($[*] ? (@.type() != "string"))',
+    ('filters', 'tags', 'strict $.type() == "string" || '
+        '$.type() == "array" && !exists($[*] ? (@.type() != "string"))',
         'a tag or an array of tags, all of which a part must have'),
-    ('filters', 'kind', '$ == "part" || $ == "assembly" || $ == "points"',
+    ('filters', 'kind', 'strict $ == "part" || $ == "assembly" || $ == "points"',
         '"part", "assembly" or "points"'),
     ('filters', 'mass_kg',
         '$.type() == "object" && !exists($.keyvalue() ? (!(@.key == "min" || @.key == "max") || @.value.type() != "number"))'
@@ -37,9 +39,9 @@ as $$
         'an object of times such as {"from": "2026-01-01", "to": "2026-12-31 23:59"}'),
     ('options', 'space', '$.type() == "string"',
         'the name of a row of cad.space'),
-    ('options', 'against', '$ == "fused" || $ == "text" || $ == "image" || $ == "shape"',
+    ('options', 'against', 'strict $ == "fused" || $ == "text" || $ == "image" || $ == "shape"',
         '"fused", "text", "image" or "shape"'),
-    ('options', 'strategy', '$ == "auto" || $ == "exact" || $ == "hnsw"',
+    ('options', 'strategy', 'strict $ == "auto" || $ == "exact" || $ == "hnsw"',
         '"auto", "exact" or "hnsw"'),
     ('options', 'weights',
         '$.type() == "object" && !exists($.keyvalue() ? (!(@.key == "text" || @.key == "image" || @.key == "shape"'

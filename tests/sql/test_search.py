@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import psycopg
 import pytest
-
-from .catalogue import Part, insert, random_part, search, stages, unit_vector
+from known_parts import Part, insert, random_part, search, stages, unit_vector
 
 Database = psycopg.Connection[Any]
 
@@ -74,7 +73,9 @@ def test_equal_scores_have_a_fixed_order(db: Database, parts: list[Part], rng: n
 
 @pytest.mark.usefixtures("ids")
 def test_hnsw_is_used_when_asked_for(db: Database, dsn: str, rng: np.random.Generator) -> None:
-    scans = "select idx_scan from pg_stat_user_indexes where relname = 'space_cad_default' and indexrelname like '%fused%'"
+    scans = (
+        "select idx_scan from pg_stat_user_indexes where relname = 'space_cad_default' and indexrelname like '%fused%'"
+    )
     probe = unit_vector(rng)
     plan = stages(db, probe, 5, options={"strategy": "hnsw"})
     assert plan["plan"][0] == {"strategy": "hnsw", "reason": "asked for"}
@@ -93,7 +94,8 @@ def test_plan_follows_the_number_of_matching_parts(db: Database, rng: np.random.
     )
     probe = unit_vector(rng)
     assert stages(db, probe)["plan"][0] == {"strategy": "hnsw", "reason": "many parts match"}
-    assert stages(db, probe, filters={"family": "bolt"})["plan"][0] == {"strategy": "exact", "reason": "few parts match"}
+    bolts = stages(db, probe, filters={"family": "bolt"})
+    assert bolts["plan"][0] == {"strategy": "exact", "reason": "few parts match"}
     assert stages(db, probe, k=5000)["plan"][0] == {"strategy": "exact", "reason": "many hits wanted"}
     assert stages(db, probe, options={"against": "text"})["plan"][0]["strategy"] == "exact"
     # 300 of the 10,200 parts have vectors: what the index cannot give is made up for
@@ -104,7 +106,8 @@ def test_plan_follows_the_number_of_matching_parts(db: Database, rng: np.random.
 def test_hnsw_agrees_with_exact(db: Database, rng: np.random.Generator) -> None:
     for _ in range(5):
         probe = unit_vector(rng)
-        assert search(db, probe, 10, options={"strategy": "hnsw"}) == search(db, probe, 10, options={"strategy": "exact"})
+        by_index, exact = (search(db, probe, 10, options={"strategy": strategy}) for strategy in ("hnsw", "exact"))
+        assert by_index == exact
 
 
 def matches(part: Part, filters: dict[str, Any]) -> bool:
@@ -115,10 +118,10 @@ def matches(part: Part, filters: dict[str, Any]) -> bool:
         "material": part.material == filters.get("material", part.material),
         "tags": set(filters.get("tags", [])) <= set(part.tags),
         "kind": part.kind == filters.get("kind", part.kind),
-        "mass_kg": not bounds or part.mass_kg is not None and bounds["min"] <= part.mass_kg <= bounds["max"],
+        "mass_kg": not bounds or (part.mass_kg is not None and bounds["min"] <= part.mass_kg <= bounds["max"]),
         "size_mm": all(
-            abs(extent - wanted) <= 10
-            for extent, wanted in zip(part.size_mm, filters.get("size_mm", {}).get("extents", part.size_mm), strict=True)
+            abs(extent - asked) <= 10
+            for extent, asked in zip(part.size_mm, filters.get("size_mm", {}).get("extents", part.size_mm), strict=True)
         ),
     }
     return all(wanted.values())
@@ -202,10 +205,15 @@ def test_like_finds_the_twin_first(db: Database, parts: list[Part]) -> None:
 @pytest.mark.usefixtures("ids")
 def test_explain_shows_each_stage_in_order(db: Database, rng: np.random.Generator) -> None:
     rows = db.execute(
-        "select stage, candidates, elapsed_ms >= 0 from cad.explain_search(v => %s::vector)", [str(unit_vector(rng).tolist())]
+        "select stage, candidates, elapsed_ms >= 0 from cad.explain_search(v => %s::vector)",
+        [str(unit_vector(rng).tolist())],
     ).fetchall()
     assert rows == [
-        ("check", None, True), ("encode", None, True), ("plan", 120, True), ("exact", 120, True), ("rerank", 120, True),
+        ("check", None, True),
+        ("encode", None, True),
+        ("plan", 120, True),
+        ("exact", 120, True),
+        ("rerank", 120, True),
     ]
 
 

@@ -71,7 +71,8 @@ def insert(db: psycopg.Connection[Any], parts: Sequence[Part]) -> dict[str, str]
         for part in parts:
             row = cursor.execute(
                 "insert into cad.model (part_number, name, family, material, tags, mass_kg, volume_mm3, size_mm, kind,"
-                " format, sha256) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, 'step', sha256(%s)) returning model_id::text",
+                " format, sha256) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, 'step', sha256(%s))"
+                " returning model_id::text",
                 [
                     part.number, part.name, part.family, part.material, list(part.tags), part.mass_kg, part.volume_mm3,
                     list(part.size_mm), part.kind, part.number.encode(),
@@ -106,7 +107,8 @@ def stages(
 ) -> dict[str, tuple[dict[str, Any], int]]:
     """Stage → (detail, candidates) of the same search, from cad.explain_search."""
     rows = db.execute(
-        "select stage, detail, candidates from cad.explain_search(v => %s::vector, k => %s, filters => %s, options => %s)",
+        "select stage, detail, candidates"
+        " from cad.explain_search(v => %s::vector, k => %s, filters => %s, options => %s)",
         [Vector(vector).to_text(), k, Jsonb(filters or {}), Jsonb(options or {})],
     )
     return {stage: (detail, candidates) for stage, detail, candidates in rows}

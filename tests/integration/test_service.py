@@ -1,4 +1,4 @@
-"""The real service as a process, around the tiny space and misbehaving geometry jobs."""
+"""The service as a whole: connections, workers that fail, start, shutdown and supervision."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -20,104 +18,25 @@ import numpy as np
 import psutil
 import pytest
 from pgcad.client import ServiceError, call, call_many, pack, unpack
+from service_doubles.process import TESTS, TIMEOUT_MS, ServiceProcess, eventually, in_background
 from service_doubles.space import DIM, vector_of
 
-TESTS = Path(__file__).parent.parent
-TIMEOUT_MS = 60_000
-Answer = tuple[dict[str, Any], list[bytes]]
-
-
-class Service:
-    """`pgcad serve` with doubles, on a socket in a folder of its own."""
-
-    def __init__(self, folder: Path, *options: str) -> None:
-        self.path = str(folder / "s")
-        self.log = folder / "log"
-        self._kept: dict[str, Any] = {}
-        environment = {**os.environ, "PGCAD_WORKER_JOBS": "service_doubles.jobs", "PYTHONPATH": str(TESTS)}
-        command = [sys.executable, "-m", "service_doubles.serve", "--socket", self.path, *options]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, env=environment, stderr=log)
-        eventually(lambda: self.answers() and self.health()["status"] == "ok")
-
-    def answers(self) -> bool:
-        assert self.process.poll() is None, self.log.read_text()
-        try:
-            self.health()
-        except ServiceError:
-            return False
-        return True
-
-    def health(self) -> dict[str, Any]:
-        return self.ask("health")[0]
-
-    def is_busy(self) -> bool:
-        health, _ = call(self.path, "health", {}, [], TIMEOUT_MS, lambda: None, {})
-        return bool(health["workers"]["busy"])
-
-    def ask(self, op: str, header: dict[str, Any] | None = None, *payloads: bytes) -> Answer:
-        return call(self.path, op, header or {}, payloads, TIMEOUT_MS, lambda: None, self._kept)
-
-    def analyse(self, file: bytes) -> dict[str, Any]:
-        report: dict[str, Any] = self.ask("analyse", {"format": "step"}, file)[0]["report"]
-        return report
-
-    def failure(self, file: bytes) -> ServiceError:
-        with pytest.raises(ServiceError) as failed:
-            self.analyse(file)
-        return failed.value
-
-    def events(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
-
-    def stop(self) -> int:
-        self.process.terminate()
-        return self.process.wait(30)
-
-
-Start = Callable[..., Service]
+Start = Callable[..., ServiceProcess]
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
     """Start services that are stopped after the test."""
-    services: list[Service] = []
+    services: list[ServiceProcess] = []
     with tempfile.TemporaryDirectory(prefix="pgcad-") as folder:
 
-        def start(*options: str) -> Service:
-            services.append(Service(Path(folder), *options))
+        def start(*options: str) -> ServiceProcess:
+            services.append(ServiceProcess(Path(folder), *options))
             return services[-1]
 
         yield start
         for service in services:
             service.stop()
-
-
-def eventually(holds: Callable[[], bool], limit_s: float = 60) -> None:
-    deadline = time.monotonic() + limit_s
-    while not holds():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.05)
-
-
-def in_background(work: Callable[[], Any]) -> Callable[[], Any]:
-    """Start `work` in a thread; the function returned waits for what it returned or raised."""
-    outcome: list[Any] = []
-
-    def run() -> None:
-        try:
-            outcome.append(work())
-        except ServiceError as error:
-            outcome.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-
-    def join() -> Any:
-        thread.join(60)
-        return outcome[0]
-
-    return join
 
 
 def embed(path: str, text: str) -> np.ndarray[Any, Any]:

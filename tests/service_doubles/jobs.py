@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from pgcad.errors import CadError
+from service_doubles.scripted import report
 
 Answer = tuple[dict[str, Any], list[bytes]]
 
@@ -35,10 +36,10 @@ def misbehave(word: bytes) -> None:
 
 def analyse(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
     misbehave(payloads[0])
-    report = {"name": payloads[0].decode(), "pid": os.getpid()}
+    part = report({"name": payloads[0].decode(), **header["metadata"]})
     points = np.zeros((2048, 6), np.float32).tobytes()
     views = np.arange(10 * 4 * 4 * 3, dtype=np.uint8).tobytes()
-    return {"report": report}, [b"mesh", points, b"thumbnail", *[b"view"] * 10, views]
+    return {"report": {**part, "pid": os.getpid()}}, [b"mesh", points, b"thumbnail", *[b"view"] * 10, views]
 
 
 def shape_points(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:

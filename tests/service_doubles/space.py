@@ -1,4 +1,4 @@
-"""A space of eight dimensions: an item's vector depends on the item alone, so everyone's answer can be told apart."""
+"""A space without models: an item's vector depends on the item alone, so everyone's answer can be told apart."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pgcad.errors import CadError
 
-DIM = 8
+DIM = 512
 Matrix = NDArray[np.float32]
 
 

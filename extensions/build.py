@@ -72,11 +72,13 @@ class Source:
           "search_path"); here both are made, so that everything else in the path is still an error.
         - `set search_path from current` is the path that the preamble sets; here that path is spelled out.
         - `begin atomic` bodies are resolved when they are created; here they become ordinary ones.
+        - Variables of a composite type have fields that only the database knows; here they become records.
         """
         path = "set search_path = pg_catalog, cad, public, pg_temp"
         header = f"create schema cad;\ncreate schema public;\n{path};\n"
         body = self.install_script().removeprefix(self.preamble).replace("set search_path from current", path)
-        return header + re.sub(r"^begin atomic$(.*?)^end;$", rf"{path}\nas $_$\1$_$;", body, flags=re.S | re.M)
+        body = re.sub(r"^begin atomic$(.*?)^end;$", rf"{path}\nas $_$\1$_$;", body, flags=re.S | re.M)
+        return header + re.sub(r"^( +\w+) cad\.\w+;$", r"\1 record;", body, flags=re.M)
 
     def scripts(self) -> dict[str, str]:
         """File name → content of every script this version ships."""

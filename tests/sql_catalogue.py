@@ -29,8 +29,10 @@ select format(
 from member join pg_proc as p on p.oid = member.objid and member.classid = 'pg_proc'::regclass
 join pg_language as l on l.oid = p.prolang
 union all
-select format('%s %s', case c.relkind when 'v' then 'view' when 'S' then 'sequence' when 'c' then 'type' else 'table' end,
-    c.oid::regclass)
+select format(
+    '%s %s', case c.relkind when 'v' then 'view' when 'S' then 'sequence' when 'c' then 'type' else 'table' end,
+    c.oid::regclass
+)
 from member join pg_class as c on c.oid = member.objid and member.classid = 'pg_class'::regclass
 union all
 select format('%s.%s %s%s%s', a.attrelid::regclass, a.attname, format_type(a.atttypid, a.atttypmod),
@@ -52,7 +54,8 @@ select pg_get_indexdef(x.indexrelid)
 from member join pg_index as x on x.indrelid = member.objid and member.classid = 'pg_class'::regclass
 union all
 select pg_get_triggerdef(t.oid)
-from member join pg_trigger as t on t.tgrelid = member.objid and member.classid = 'pg_class'::regclass and not t.tgisinternal
+from member join pg_trigger as t on t.tgrelid = member.objid and member.classid = 'pg_class'::regclass
+where not t.tgisinternal
 order by 1
 """
 
@@ -88,7 +91,7 @@ def bodies(db: psycopg.Connection[Any]) -> list[tuple[Any, ...]]:
 
 
 def assert_snapshot(name: str, lines: list[str]) -> None:
-    """Compare with the committed file. With PGCAD_ACCEPT=1 in the environment, write it instead: then review the diff."""
+    """Compare with the committed file. With PGCAD_ACCEPT=1 in the environment write it: then review the diff."""
     path, text = SNAPSHOTS / name, "\n".join(lines) + "\n"
     if os.environ.get("PGCAD_ACCEPT") == "1":
         path.write_text(text)

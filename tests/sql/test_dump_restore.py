@@ -82,11 +82,17 @@ def test_a_restored_database_goes_on(filled: Connection, restored: Connection) -
     restored.execute("insert into cad.ingest (source_uri, format, content) values ('new', 'STEP', 'new')")
     restored.execute("call cad.ingest_pending()")
     restored.execute("call cad.promote_family('bolts')")
-    assert restored.execute("select state, format from cad.ingest where source_uri = 'new'").fetchone() == ("done", "step")
-    assert restored.execute(
-        "select tableoid::regclass::text, count(*) from cad.space_extra group by 1 order by 1"
-    ).fetchall() == filled.execute(
-        "select cad._partition_name('extra', family), count(*) from cad.model group by 1 order by 1"
-    ).fetchall()
+    assert restored.execute("select state, format from cad.ingest where source_uri = 'new'").fetchone() == (
+        "done",
+        "step",
+    )
+    assert (
+        restored.execute(
+            "select tableoid::regclass::text, count(*) from cad.space_extra group by 1 order by 1"
+        ).fetchall()
+        == filled.execute(
+            "select cad._partition_name('extra', family), count(*) from cad.model group by 1 order by 1"
+        ).fetchall()
+    )
     indexes = "select count(*) from pg_indexes where indexdef like '%%USING hnsw%%' and tablename like 'space_cad_%%'"
     assert restored.execute(indexes).fetchone() == (3,)

@@ -56,7 +56,9 @@ def test_a_query_of_several_parts(db: Connection, scripted: ScriptedService) -> 
     assert row is not None
     assert [json.loads(literal) for literal in row[:4]] == [numbers(b) for b in (b"bolt", b"picture", b"file", b"bolt")]
     assert row[4] == "scripted-1"
-    only_text = db.execute("select image_vec, shape_vec, fused_vec = text_vec from cad._encode('cad', 'bolt')").fetchone()
+    only_text = db.execute(
+        "select image_vec, shape_vec, fused_vec = text_vec from cad._encode('cad', 'bolt')"
+    ).fetchone()
     assert only_text == (None, None, True)
     points = db.execute(
         "select text_vec, fused_vec = shape_vec from cad._encode('cad', points => '{{1,2,3}}')"

@@ -17,6 +17,21 @@ Connection = psycopg.Connection[Any]
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def queue(db: Connection, family: str, files: int) -> None:
+    """Queue that many files, named 1, 2, …"""
+    db.execute(
+        "insert into cad.ingest (source_uri, format, content, metadata)"
+        " select n::text, 'step', convert_to(%s || n, 'utf8'), jsonb_build_object('family', %s::text, 'name', n::text)"
+        " from generate_series(1, %s) as n",
+        [family, family, files],
+    )
+
+
+def load(db: Connection, family: str, files: int) -> None:
+    queue(db, family, files)
+    db.execute("call cad.ingest_pending()")
+
+
 def test_members_are_the_committed_ones(db: Connection) -> None:
     assert_snapshot("members.txt", members(db))
 
@@ -52,8 +67,7 @@ def test_every_function_pins_the_same_search_path(db: Connection) -> None:
 
 
 def test_drop_leaves_nothing(db: Connection, scripted: ScriptedService) -> None:
-    db.execute("insert into cad.ingest (source_uri, format, content, metadata) values ('a', 'step', 'a', '{\"family\": \"b\"}')")
-    db.execute("call cad.ingest_pending()")
+    load(db, "b", 1)
     db.execute("call cad.promote_family('b')")
     db.execute("drop extension pgcad")
     left = db.execute(
@@ -71,7 +85,9 @@ def test_an_added_space_is_not_dropped_unnoticed(db: Connection) -> None:
         db.execute("drop extension pgcad")
 
 
-@pytest.mark.parametrize(("name", "dim"), [("Bad name", 3), ("x'; drop table cad.model; --", 3), ("big", 4001), ("none", 0)])
+@pytest.mark.parametrize(
+    ("name", "dim"), [("Bad name", 3), ("x'; drop table cad.model; --", 3), ("big", 4001), ("none", 0)]
+)
 def test_a_bad_space_is_refused(db: Connection, name: str, dim: int) -> None:
     with pytest.raises(psycopg.errors.CheckViolation):
         db.execute("select cad.add_space(%s, %s)", [name, dim])
@@ -122,7 +138,9 @@ def test_doctor_finds_a_healthy_installation_healthy(db: Connection, scripted: S
 
 
 def test_doctor_finds_what_is_wrong(db: Connection, scripted: ScriptedService) -> None:
-    db.execute("insert into cad.ingest (source_uri, format, content) values ('a', 'step', 'a'), ('b', 'step', 'fail 22023')")
+    db.execute(
+        "insert into cad.ingest (source_uri, format, content) values ('a', 'step', 'a'), ('b', 'step', 'fail 22023')"
+    )
     db.execute("call cad.ingest_pending()")
     scripted.version = "scripted-2"
     db.execute("set search_path = public")
@@ -141,15 +159,10 @@ def test_doctor_finds_what_is_wrong(db: Connection, scripted: ScriptedService) -
     assert diagnosis(db)["encoder service"] == "error"
 
 
-@pytest.mark.parametrize("family", ["bolts", "it's \"50%\" \\ 螺栓 %I; drop table cad.model", "x" * 200])
+@pytest.mark.parametrize("family", ["bolts", 'it\'s "50%" \\ 螺栓 %I; drop table cad.model', "x" * 200])
 def test_promotion_moves_a_family_whatever_its_name(db: Connection, scripted: ScriptedService, family: str) -> None:
-    db.execute(
-        "insert into cad.ingest (source_uri, format, content, metadata)"
-        " select n::text, 'step', n::text::bytea, jsonb_build_object('family', case when n > 2 then %s else 'other' end)"
-        " from generate_series(1, 5) as n",
-        [family],
-    )
-    db.execute("call cad.ingest_pending()")
+    load(db, "other", 2)
+    load(db, family, 3)
     db.execute("call cad.promote_family(%s)", [family])
     db.execute("call cad.promote_family(%s)", [family])
     sizes = "select count(*) from cad.space_cad group by tableoid order by 1"
@@ -159,16 +172,15 @@ def test_promotion_moves_a_family_whatever_its_name(db: Connection, scripted: Sc
 
 def test_an_interrupted_promotion_goes_on(db: Connection, scripted: ScriptedService) -> None:
     """Prepared, then parts change family, go and come, then attached: the partition holds what it should."""
-    db.execute(
-        "insert into cad.ingest (source_uri, format, content, metadata)"
-        " select n::text, 'step', n::text::bytea, '{\"family\": \"bolts\"}' from generate_series(1, 4) as n"
-    )
+    queue(db, "bolts", 4)
     db.execute("call cad.ingest_pending(3)")
     db.execute("select cad._prepare_partition('cad', 'bolts')")
     db.execute("call cad.ingest_pending()")
     db.execute("delete from cad.model where source_uri = '1'")
     db.execute("update cad.model set family = 'nuts' where source_uri = '2'")
-    db.execute("update cad.space_cad as s set text_vec = null from cad.model as m where m.model_id = s.model_id and source_uri = '3'")
+    db.execute(
+        "update cad.space_cad set text_vec = null where model_id in (select model_id from cad.model where name = '3')"
+    )
     db.execute("call cad.promote_family('bolts')")
     assert db.execute(
         "select m.source_uri, s.tableoid = 'cad.space_cad_default'::regclass, s.text_vec is null"
@@ -182,8 +194,7 @@ def test_a_family_without_parts_is_not_promoted(db: Connection) -> None:
 
 
 def test_a_promotion_that_cannot_get_its_lock_says_so(db: Connection, dsn: str, scripted: ScriptedService) -> None:
-    db.execute("insert into cad.ingest (source_uri, format, content, metadata) values ('a', 'step', 'a', '{\"family\": \"b\"}')")
-    db.execute("call cad.ingest_pending()")
+    load(db, "b", 1)
     db.execute("alter function cad._attach_partition(text, text) set lock_timeout = '50ms'")
     with psycopg.connect(dsn) as other:
         other.execute("update cad.space_cad set encoder_version = encoder_version")

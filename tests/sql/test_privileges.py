@@ -15,9 +15,12 @@ Connection = psycopg.Connection[Any]
 LEVELS = ("reader", "loader", "admin")
 
 PRIVILEGES = """
-select format('%s: %s on %s', coalesce(r.rolname, 'public'), string_agg(a.privilege_type, ', ' order by a.privilege_type), o.name)
+select format(
+    '%s: %s on %s', coalesce(r.rolname, 'public'), string_agg(a.privilege_type, ', ' order by a.privilege_type), o.name
+)
 from (
-    select p.oid::regprocedure::text as name, p.proowner as owner, coalesce(p.proacl, acldefault('f', p.proowner)) as acl
+    select p.oid::regprocedure::text as name, p.proowner as owner,
+        coalesce(p.proacl, acldefault('f', p.proowner)) as acl
     from pg_proc as p where p.pronamespace = 'cad'::regnamespace
     union all
     select c.oid::regclass::text, c.relowner, coalesce(c.relacl, acldefault('r', c.relowner))
@@ -79,7 +82,9 @@ def connect(dsn: str, roles: dict[str, str]) -> Iterator[Any]:
         connection.close()
 
 
-QUEUE = "insert into cad.ingest (source_uri, format, content, metadata) values (%s, 'step', %s, '{\"family\": \"bolts\"}')"
+QUEUE = (
+    "insert into cad.ingest (source_uri, format, content, metadata) values (%s, 'step', %s, '{\"family\": \"bolts\"}')"
+)
 
 
 def test_a_stranger_may_do_nothing(connect: Any) -> None:
@@ -89,7 +94,9 @@ def test_a_stranger_may_do_nothing(connect: Any) -> None:
             stranger.execute(attempt)
 
 
-def test_a_reader_searches_and_embeds_and_changes_nothing(db: Connection, connect: Any, scripted: ScriptedService) -> None:
+def test_a_reader_searches_and_embeds_and_changes_nothing(
+    db: Connection, connect: Any, scripted: ScriptedService
+) -> None:
     db.execute(QUEUE, ["bolt", b"bolt"])
     db.execute("call cad.ingest_pending()")
     reader = connect("reader")

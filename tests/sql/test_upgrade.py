@@ -36,7 +36,9 @@ def old_version(build: ModuleType, installed_extension: None, tmp_path: Path) ->
     """A version 0.0.1 that knew parts but no vectors, and the upgrade from it, in the server's extension folder."""
     source, old = build.read_source(), "0.0.1"
     known = tuple(replace(m, released_in=old) if m.name < "040" else m for m in source.migrations)
-    before = replace(source, version=old, migrations=tuple(m for m in known if m.released_in), idempotent=(), released=())
+    before = replace(
+        source, version=old, migrations=tuple(m for m in known if m.released_in), idempotent=(), released=()
+    )
     now = replace(source, migrations=known, released=(old,))
     files = [tmp_path / f"pgcad--{old}.sql", tmp_path / f"pgcad--{old}--{now.version}.sql"]
     files[0].write_text(before.install_script())

@@ -85,6 +85,7 @@ for suite in $suites; do
         archive=$(find "$work/source" -name 'pgvector_*.orig.tar.*' ! -name '*.asc' | head -n 1)
         [ -n "$archive" ] && break
     fi
+    say "$suite does not have it"
 done
 [ -n "${archive:-}" ] || fail "no suite of '$suites' gave the source of pgvector; is the network up?"
 

@@ -5,6 +5,7 @@ create or replace function cad._client() returns void
 language plpython3u volatile parallel restricted
 set search_path from current
 as $python$
+import site
 import sys
 import types
 
@@ -28,7 +29,7 @@ def answers(requests, timeout='timeout_ms'):
 def inline_answers(requests, python_path):
     """The same answers from models and geometry kernels loaded into this backend."""
     if python_path and python_path not in sys.path:
-        sys.path.append(python_path)
+        site.addsitedir(python_path)
     try:
         from pgcad.service.dispatch import inline
     except ImportError as error:

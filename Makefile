@@ -37,7 +37,9 @@ dsn:  ## print the connection string of the local database and nothing else
 	@$(BIN)/pgcad dsn --state .pgcad
 
 bench: up .venv/development  ## measure speed and memory of the local database
-	@$(BIN)/python -m tests.bench --state .pgcad
+	@for measure in cancel_latency search_latency; do \
+	    $(BIN)/python tests/bench/$$measure.py --dsn "$$($(BIN)/pgcad dsn --state .pgcad)" || exit 1; \
+	done
 
 lint: .venv/development extension  ## check every language of the repository
 	@tests/lint/run

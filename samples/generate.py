@@ -1,6 +1,6 @@
 """Write the sample corpus: `python samples/generate.py`.
 
-The same versions give the same bytes, but for the order of colours in files with several bodies.
+The same versions give the same bytes, but for numbering and order within files of several bodies.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import assemblies
 import corpus
 import numpy as np
 import pyvista
@@ -19,14 +20,36 @@ from pgcad_load.warehouse import StandardPart
 SAMPLES = Path(__file__).resolve().parent
 PARTS, QUERIES = SAMPLES / "parts", SAMPLES / "queries"
 COLUMNS = [
-    "file", "part_number", "name", "name_zh", "family", "description", "description_zh", "material", "tags", "units",
+    "file",
+    "part_number",
+    "name",
+    "name_zh",
+    "family",
+    "description",
+    "description_zh",
+    "material",
+    "tags",
+    "units",
     "density_kg_m3",
-]  # fmt: skip
+]
 DENSITY_KG_M3 = {
-    "steel": 7850, "steel 12.9": 7850, "steel 45H": 7850, "steel C45": 7850, "spring steel": 7850, "cast iron": 7200,
-    "stainless steel": 7900, "copper": 8960, "brass": 8500, "bronze": 8800, "aluminium": 2700, "ABS": 1040,
-    "polyamide": 1140, "NBR": 1200, "rubber": 1200, "graphite": 1800,
-}  # fmt: skip
+    "steel": 7850,
+    "steel 12.9": 7850,
+    "steel 45H": 7850,
+    "steel C45": 7850,
+    "spring steel": 7850,
+    "cast iron": 7200,
+    "stainless steel": 7900,
+    "copper": 8960,
+    "brass": 8500,
+    "bronze": 8800,
+    "aluminium": 2700,
+    "ABS": 1040,
+    "polyamide": 1140,
+    "NBR": 1200,
+    "rubber": 1200,
+    "graphite": 1800,
+}
 CLOUD_POINTS = 3000
 CLOUD_NOISE_MM = 0.05
 
@@ -49,7 +72,7 @@ def write_parts() -> None:
 def write_queries() -> None:
     """A picture, a STEP file and a point cloud of parts like those in the corpus, none of them in it."""
     write_step(shapes.l_bracket(35, 45, 50, 4, 6.0), QUERIES / "bracket.step")
-    _picture(corpus.standard_parts()["EN1662-M8x45"].build(), QUERIES / "flange_bolt.png")
+    _picture(assemblies.standard_parts()["EN1662-M8x45"].build(), QUERIES / "flange_bolt.png")
     np.savetxt(QUERIES / "pulley.xyz", _cloud(shapes.v_belt_pulley(71, 2, 18)), fmt="%.2f")
 
 

@@ -9,37 +9,25 @@ from build123d import (
     Align,
     Axis,
     Box,
-    BuildLine,
-    BuildPart,
-    BuildSketch,
     Circle,
     Cone,
     Cylinder,
     Edge,
-    Face,
     GeomType,
     GridLocations,
     Helix,
-    Hole,
-    Line,
-    Locations,
-    Mode,
     Part,
     Plane,
     PolarLocations,
     Polygon,
     Polyline,
     Pos,
-    RadiusArc,
-    Rectangle,
     RectangleRounded,
     RegularPolygon,
     Rot,
     Shape,
     SlotOverall,
-    Sphere,
     Torus,
-    Vector,
     Wire,
     chamfer,
     extrude,
@@ -55,8 +43,10 @@ BOTTOM = (Align.CENTER, Align.CENTER, Align.MIN)
 def l_bracket(width: float, leg: float, height: float, thickness: float, hole: float) -> Shape:
     """Bent angle with two holes in each leg."""
     part = Box(leg, width, thickness, align=Align.MIN) + Box(thickness, width, height, align=Align.MIN)
-    inner = part.edges().filter_by(Axis.Y).filter_by(
-        lambda e: abs(e.center().X - thickness) < 1e-6 and abs(e.center().Z - thickness) < 1e-6
+    inner = (
+        part.edges()
+        .filter_by(Axis.Y)
+        .filter_by(lambda e: abs(e.center().X - thickness) < 1e-6 and abs(e.center().Z - thickness) < 1e-6)
     )
     part = fillet(inner, thickness)
     for fraction in (0.25, 0.75):
@@ -68,7 +58,9 @@ def l_bracket(width: float, leg: float, height: float, thickness: float, hole: f
 def gusset_bracket(width: float, leg: float, thickness: float, hole: float) -> Shape:
     """Angle bracket stiffened by a triangular rib."""
     part = Box(leg, width, thickness, align=Align.MIN) + Box(thickness, width, leg, align=Align.MIN)
-    rib = extrude(Plane.XZ * make_face(Polyline((0, 0), (leg * 0.8, 0), (0, leg * 0.8), close=True)), thickness / 2, both=True)
+    rib = extrude(
+        Plane.XZ * make_face(Polyline((0, 0), (leg * 0.8, 0), (0, leg * 0.8), close=True)), thickness / 2, both=True
+    )
     part += Pos(thickness, width / 2, thickness) * rib
     for y in (width * 0.2, width * 0.8):
         part -= Pos(leg * 0.65, y, 0) * Cylinder(hole / 2, 4 * thickness)
@@ -87,7 +79,9 @@ def u_bracket(width: float, depth: float, height: float, thickness: float, hole:
 def plate(length: float, width: float, thickness: float, columns: int, rows: int, pitch: float, hole: float) -> Shape:
     """Rounded plate with a grid of through holes."""
     part = extrude(RectangleRounded(length, width, min(length, width) / 12), thickness)
-    return part - [location * Cylinder(hole / 2, 4 * thickness) for location in GridLocations(pitch, pitch, columns, rows)]
+    return part - [
+        location * Cylinder(hole / 2, 4 * thickness) for location in GridLocations(pitch, pitch, columns, rows)
+    ]
 
 
 def motor_plate(side: float, thickness: float, bore: float, pitch: float, hole: float) -> Shape:
@@ -100,7 +94,9 @@ def enclosure(length: float, width: float, height: float, wall: float) -> Shape:
     """Open box with rounded corners and four screw bosses."""
     part = extrude(RectangleRounded(length, width, 3 * wall), height)
     part -= Pos(0, 0, wall) * extrude(RectangleRounded(length - 2 * wall, width - 2 * wall, 2 * wall), height)
-    boss = Cylinder(2 * wall, height - wall, align=BOTTOM) - Pos(0, 0, wall) * Cylinder(wall * 0.8, height, align=BOTTOM)
+    boss = Cylinder(2 * wall, height - wall, align=BOTTOM) - Pos(0, 0, wall) * Cylinder(
+        wall * 0.8, height, align=BOTTOM
+    )
     return part + [Pos(0, 0, wall / 2) * location * boss for location in _corners(length, width, 3 * wall)]
 
 
@@ -138,7 +134,13 @@ def v_belt_pulley(pitch_diameter: float, grooves: int, bore: float) -> Shape:
     bottom = half - depth * math.tan(math.radians(19))
     for groove in range(grooves):
         z = 8 + 12 * groove
-        profile = Polyline((outer + 1, z - half), (outer + 1, z + half), (outer - depth, z + bottom), (outer - depth, z - bottom), close=True)
+        profile = Polyline(
+            (outer + 1, z - half),
+            (outer + 1, z + half),
+            (outer - depth, z + bottom),
+            (outer - depth, z - bottom),
+            close=True,
+        )
         part -= revolve(Plane.XZ * make_face(profile), Axis.Z)
     return part
 
@@ -241,7 +243,11 @@ def hinge_leaf(length: float, width: float, thickness: float, pin: float, hole: 
     """Flat leaf with three knuckles and countersunk holes."""
     part = Box(length, width, thickness, align=(Align.CENTER, Align.MIN, Align.MIN))
     knuckle = Rot(0, 90, 0) * (Cylinder(pin, length / 5) - Cylinder(pin / 2, length / 5))
-    part = part - Rot(0, 90, 0) * Cylinder(pin / 2, length) + [Pos(x * length / 5 * 2, 0, pin) * knuckle for x in (-1, 0, 1)]
+    part = (
+        part
+        - Rot(0, 90, 0) * Cylinder(pin / 2, length)
+        + [Pos(x * length / 5 * 2, 0, pin) * knuckle for x in (-1, 0, 1)]
+    )
     for x in (-length / 3, 0, length / 3):
         part -= Pos(x, width * 0.65, 0) * (
             Cylinder(hole / 2, 4 * thickness) + Cone(hole / 2, hole, thickness, align=BOTTOM)
@@ -252,7 +258,9 @@ def hinge_leaf(length: float, width: float, thickness: float, pin: float, hole: 
 def pillow_block(bore: float, width: float, length: float, height: float, hole: float) -> Shape:
     """Bearing housing with a foot and two bolt holes; the bore's axis is y, at `height` above the foot."""
     foot = Box(length, width, height / 4, align=BOTTOM)
-    body = Pos(0, 0, height) * Rot(90, 0, 0) * Cylinder(bore * 0.8, width) + Box(1.6 * bore, width, height, align=BOTTOM)
+    body = Pos(0, 0, height) * Rot(90, 0, 0) * Cylinder(bore * 0.8, width) + Box(
+        1.6 * bore, width, height, align=BOTTOM
+    )
     part = foot + body - Pos(0, 0, height) * Rot(90, 0, 0) * Cylinder(bore / 2, 2 * width)
     return part - [Pos(x * length * 0.4, 0, 0) * Cylinder(hole / 2, height) for x in (-1, 1)]
 
@@ -310,7 +318,15 @@ def handle(span: float, rod: float, height: float) -> Shape:
 def jaw_coupling_hub(outer: float, length: float, bore: float, jaws: int) -> Shape:
     """One half of a jaw coupling."""
     part = Cylinder(outer / 2, length, align=BOTTOM)
-    sector = extrude(Polygon((0, 0), (outer, -outer * math.tan(math.pi / jaws / 2)), (outer, outer * math.tan(math.pi / jaws / 2)), align=None), length / 3)
+    sector = extrude(
+        Polygon(
+            (0, 0),
+            (outer, -outer * math.tan(math.pi / jaws / 2)),
+            (outer, outer * math.tan(math.pi / jaws / 2)),
+            align=None,
+        ),
+        length / 3,
+    )
     jaw = sector & (Cylinder(outer / 2, length, align=BOTTOM) - Cylinder(outer / 5, length, align=BOTTOM))
     part += [Pos(0, 0, length) * location * jaw for location in PolarLocations(0, jaws)]
     return part - Cylinder(bore / 2, 4 * length)

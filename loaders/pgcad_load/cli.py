@@ -34,7 +34,8 @@ State = Annotated[Path, typer.Option("--state", help="Folder of the local cluste
 Dsn = Annotated[
     str | None,
     typer.Option(
-        "--dsn", help="libpq connection string. Default: $PGCAD_DSN, else the local cluster in .pgcad, else libpq's own."
+        "--dsn",
+        help="libpq connection string. Default: $PGCAD_DSN, else the local cluster in .pgcad, else libpq's own.",
     ),
 ]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Connections that work on the queue.")]

@@ -65,8 +65,9 @@ def discover(paths: Iterable[Path], family: str | None = None, metadata_file: Pa
         for path in _files(root, known):
             suffix = path.suffix.lower()
             part_format = FORMATS.get(suffix)
+            if part_format is None and suffix not in SIDECAR_SUFFIXES:
+                found.other_types[suffix] += 1
             if part_format is None or path in seen:
-                found.other_types[suffix] += part_format is None and suffix not in SIDECAR_SUFFIXES
                 continue
             seen.add(path)
             metadata = {**known.get(path, {}), **explicit.get(path, {}), **sidecar.read_own(path)}

@@ -23,4 +23,4 @@ def printable_path(path: Path) -> str:
 
 def valid_text(text: str) -> str:
     """`text` as PostgreSQL can store it: valid UTF-8 without NUL; undecodable bytes become U+FFFD."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\0", "")
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "")

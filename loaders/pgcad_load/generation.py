@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
-import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from itertools import count
 from pathlib import Path
 
 from build123d import Shape, export_step
@@ -15,8 +13,7 @@ from pgcad_load.discovery import PartFile
 from pgcad_load.ingest_queue import Unreadable
 from pgcad_load.warehouse import StandardPart
 
-OCCURRENCE = re.compile(r"(?P<head>NEXT_ASSEMBLY_USAGE_OCCURRENCE\()'\d+'(?P<rest>[^;]*;)")
-TIMESTAMP = "2026-01-01T00:00:00"  # fixed, so that the same part is the same bytes
+TIMESTAMP = "2026-01-01T00:00:00"  # fixed, so that a part of one body is always the same bytes
 
 
 def generate(parts: Sequence[StandardPart], folder: Path, jobs: int) -> Iterator[PartFile | Unreadable]:
@@ -32,13 +29,6 @@ def write_step(shape: Shape, path: Path) -> None:
     partial = path.with_suffix(".partial")
     if not export_step(shape, partial, write_pcurves=False, timestamp=TIMESTAMP):
         raise RuntimeError("OpenCASCADE could not write the STEP file")
-    # OpenCASCADE numbers the occurrences of a whole process, and wraps lines by the width of those numbers.
-    numbers = count(1)
-    text = OCCURRENCE.sub(
-        lambda match: f"{match['head']}'{next(numbers)}'{''.join(match['rest'].split(chr(10) + '  '))}",
-        partial.read_text(encoding="utf-8"),
-    )
-    partial.write_text(text, encoding="utf-8")
     partial.rename(path)
 
 

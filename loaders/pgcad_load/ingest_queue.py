@@ -25,7 +25,6 @@ class Content:
     data: bytes
     sha256: bytes
 
-
     @property
     def key(self) -> tuple[str, bytes]:
         return self.part.source_uri, self.sha256

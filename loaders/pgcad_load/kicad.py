@@ -22,12 +22,14 @@ SHARE = Path("kicad/usr/share/kicad")
 FOLDER_SUFFIX = ".3dshapes"
 ATTRIBUTION = "KiCad libraries' contributors, CC-BY-SA 4.0 with the KiCad libraries' exception"
 
-_STRING = r'"((?:[^"\\]|\\.)*)"'
-_DESCRIPTION = re.compile(r"\(descr\s+(?:%s|([^\s()]+))\)" % _STRING)
-_TAGS = re.compile(r"\(tags\s+(?:%s|([^\s()]+))\)" % _STRING)
-_MODEL = re.compile(r"\(model\s+(?:%s|([^\s()]+))" % _STRING)
+_VALUE = r'\s+(?:"((?:[^"\\]|\\.)*)"|([^\s()]+))'
+_DESCRIPTION = re.compile(r"\(descr" + _VALUE)
+_TAGS = re.compile(r"\(tags" + _VALUE)
+_MODEL = re.compile(r"\(model" + _VALUE)
 _LINK = re.compile(r"https?://\S+")
-_NOISE = re.compile(r"[(,]?\s*(?:see )?https?://\S+|,?\s*(?:script[ -])?generated(?: (?:with|using) .*)?$", re.IGNORECASE)
+_NOISE = re.compile(
+    r"[(,]?\s*(?:see )?https?://\S+|,?\s*(?:script[ -])?generated(?: (?:with|using) .*)?$", re.IGNORECASE
+)
 _MODEL_ROOT = re.compile(r"^\$\{KICAD\d*_3DMODEL_DIR\}/")
 
 
@@ -77,7 +79,9 @@ def part_files(share: Path, family: str = "*", hide_captions: bool = False) -> l
             source_uri=f"kicad:{path.relative_to(models).as_posix()}",
             format="step",
             metadata=(
-                {"name": "part"} if hide_captions else _metadata(path, captions.get(model_key(path.relative_to(models))))
+                {"name": "part"}
+                if hide_captions
+                else _metadata(path, captions.get(model_key(path.relative_to(models))))
             ),
         )
         for path in sorted(models.glob(f"*{FOLDER_SUFFIX}/*.step"))

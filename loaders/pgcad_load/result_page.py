@@ -65,7 +65,9 @@ def data_uri(picture: bytes) -> str:
 
 def _section(connection: Connection, answer: Answer) -> Section:
     details = _details(connection, answer.hits)
-    return Section(answer, _question_picture(answer.question), [_card(hit, details[hit.model_id]) for hit in answer.hits])
+    return Section(
+        answer, _question_picture(answer.question), [_card(hit, details[hit.model_id]) for hit in answer.hits]
+    )
 
 
 def _details(connection: Connection, hits: Sequence[Hit]) -> dict[Any, dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ class Answer:
 
 def ask(connection: Connection, question: Question) -> Answer:
     """Put `question` to the database. Raises SearchError, OSError and psycopg.Error."""
-    function, arguments = _call(question)
+    function, arguments = call_of(question)
     statement = sql.SQL("select * from cad.{}({})").format(
         sql.Identifier(function),
         sql.SQL(", ").join(sql.SQL("{} => {}").format(sql.Identifier(a.name), a.placeholder) for a in arguments),
@@ -85,7 +85,7 @@ def ask(connection: Connection, question: Question) -> Answer:
     started = time.perf_counter()
     with connection.cursor(row_factory=class_row(Hit)) as cursor:
         hits = cursor.execute(statement, {argument.name: argument.value for argument in arguments}).fetchall()
-    return Answer(question, hits, _as_typed(function, arguments), 1000 * (time.perf_counter() - started))
+    return Answer(question, hits, as_typed(function, arguments), 1000 * (time.perf_counter() - started))
 
 
 def table(answer: Answer) -> Table:
@@ -106,7 +106,7 @@ def table(answer: Answer) -> Table:
 
 
 @dataclass(frozen=True)
-class _Argument:
+class Argument:
     """An argument of a search function, and how it is typed into psql."""
 
     name: str
@@ -120,7 +120,8 @@ class _Argument:
         return sql.Placeholder(self.name) + sql.SQL(self.cast)
 
 
-def _call(question: Question) -> tuple[str, list[_Argument]]:
+def call_of(question: Question) -> tuple[str, list[Argument]]:
+    """The function that answers `question`, and its arguments. Raises SearchError and OSError."""
     given = [name for name in ("text", "image", "file", "points") if getattr(question, name) is not None]
     if not given:
         raise SearchError("Nothing to look for. Give a text, --image, --file or --points.")
@@ -131,19 +132,19 @@ def _call(question: Question) -> tuple[str, list[_Argument]]:
     return function, arguments + _settings(question)
 
 
-def _text(text: str) -> list[_Argument]:
-    return [_Argument("query", text, sql.Literal(text).as_string())]
+def _text(text: str) -> list[Argument]:
+    return [Argument("query", text, sql.Literal(text).as_string())]
 
 
-def _image(path: Path) -> list[_Argument]:
+def _image(path: Path) -> list[Argument]:
     return [_binary("image", path)]
 
 
-def _file(path: Path) -> list[_Argument]:
-    return [_binary("file", path), _Argument("format", form := _format(path), sql.Literal(form).as_string())]
+def _file(path: Path) -> list[Argument]:
+    return [_binary("file", path), Argument("format", form := _format(path), sql.Literal(form).as_string())]
 
 
-def _points(path: Path) -> list[_Argument]:
+def _points(path: Path) -> list[Argument]:
     import numpy as np
 
     try:
@@ -153,11 +154,11 @@ def _points(path: Path) -> list[_Argument]:
     if points.ndim != 2 or points.shape[1] < 3:
         raise SearchError(f"{path}: an array of shape {points.shape}. Give n rows of x, y and z.")
     typed = f"array[[{', '.join(f'{x:g}' for x in points[0, :3])}], …]  -- {len(points):,} points of {path.name}\n "
-    return [_Argument("points", points[:, :3].tolist(), typed, cast="::real[]")]
+    return [Argument("points", points[:, :3].tolist(), typed, cast="::real[]")]
 
 
-def _binary(name: str, path: Path) -> _Argument:
-    return _Argument(
+def _binary(name: str, path: Path) -> Argument:
+    return Argument(
         name, path.read_bytes(), f"decode(:'{name}', 'base64')", rf"\set {name} `base64 --wrap=0 '{path.name}'`"
     )
 
@@ -169,22 +170,28 @@ def _format(path: Path) -> str:
     return known
 
 
-def _settings(question: Question) -> list[_Argument]:
-    settings = [_Argument("k", question.k, str(question.k))]
+def _settings(question: Question) -> list[Argument]:
+    settings = [Argument("k", question.k, str(question.k))]
     if question.family is not None:
-        settings.append(_Argument("family", question.family, sql.Literal(question.family).as_string()))
+        settings.append(Argument("family", question.family, sql.Literal(question.family).as_string()))
     for name in ("filters", "options"):
         if value := getattr(question, name):
             typed = sql.Literal(json.dumps(value, ensure_ascii=False)).as_string()
-            settings.append(_Argument(name, Jsonb(value), typed))
+            settings.append(Argument(name, Jsonb(value), typed))
     return settings
 
 
-def _as_typed(function: str, arguments: Sequence[_Argument]) -> str:
+def as_typed(function: str, arguments: Sequence[Argument]) -> str:
+    """The call as one would type it into psql; files are read by psql."""
     prefaces = [argument.preface for argument in arguments if argument.preface]
     call = ", ".join(f"{argument.name} => {argument.typed}" for argument in arguments)
-    return "\n".join([*prefaces, f"select * from {function}({call});"])
+    return "\n".join([*prefaces, f"select * from {function}({call});"])  # noqa: S608  # to be read, never run
 
 
-_READERS = {"text": _text, "image": _image, "file": _file, "points": _points}
+_READERS: dict[str, Callable[[Any], list[Argument]]] = {
+    "text": _text,
+    "image": _image,
+    "file": _file,
+    "points": _points,
+}
 _SUFFIX = {"text": "", "image": "_image", "file": "_shape", "points": "_points"}

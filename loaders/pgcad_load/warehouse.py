@@ -5,12 +5,15 @@ Dimensions come from the standards' tables that bd_warehouse carries. Threads ar
 
 from __future__ import annotations
 
+import csv
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from importlib.resources import files
 from itertools import chain, zip_longest
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import bd_warehouse.bearing as bearing
@@ -58,7 +61,7 @@ class StandardPart:
 
 
 class Series(NamedTuple):
-    """One standard of bd_warehouse's: its class and key there, its number, and its name in two languages."""
+    """One standard: how to build its parts, its key in bd_warehouse, its number, and its name in two languages."""
 
     family: str
     make: Any
@@ -67,6 +70,7 @@ class Series(NamedTuple):
     name: str
     name_zh: str
     material: str = "steel"
+    symbols: str = ""
 
 
 class Symbol(NamedTuple):
@@ -76,76 +80,27 @@ class Symbol(NamedTuple):
     name_zh: str
 
 
-HEX = {"s": Symbol("width across flats", "对边宽度"), "k": Symbol("head height", "头部高度")}
-HEAD = {"dk": Symbol("head diameter", "头部直径"), "k": Symbol("head height", "头部高度")}
-SOCKET = HEAD | {"s": Symbol("hexagon key size", "内六角扳手尺寸")}
-SLOT = HEAD | {"n": Symbol("slot width", "槽宽")}
-RECESS = HEAD | {"recess": Symbol("recess", "槽型")}
-FLANGED_HEX = HEX | {"dc": Symbol("flange diameter", "法兰直径")}
-NUT = {"s": Symbol("width across flats", "对边宽度"), "m": Symbol("height", "高度")}
-FLANGED_NUT = NUT | {"dc": Symbol("flange diameter", "法兰直径")}
-WASHER = {
-    "d1": Symbol("inner diameter", "内径"),
-    "d2": Symbol("outer diameter", "外径"),
-    "h": Symbol("thickness", "厚度"),
+FLATS, HEAD_HEIGHT = Symbol("width across flats", "对边宽度"), Symbol("head height", "头部高度")
+HEAD = {"dk": Symbol("head diameter", "头部直径"), "k": HEAD_HEIGHT}
+KEY = {"s": Symbol("hexagon key size", "内六角扳手尺寸")}
+COLLAR = {"dc": Symbol("flange diameter", "法兰直径")}
+NUT = {"s": FLATS, "m": Symbol("height", "高度")}
+SYMBOLS: dict[str, dict[str, Symbol]] = {
+    "hex": {"s": FLATS, "k": HEAD_HEIGHT},
+    "flanged hex": {"s": FLATS, "k": HEAD_HEIGHT, **COLLAR},
+    "socket": {**HEAD, **KEY},
+    "slot": {**HEAD, "n": Symbol("slot width", "槽宽")},
+    "recess": {**HEAD, "recess": Symbol("recess", "槽型")},
+    "set": KEY,
+    "shoulder": {**HEAD, **KEY, "ds": Symbol("shoulder diameter", "轴肩直径")},
+    "nut": NUT,
+    "flanged nut": {**NUT, **COLLAR},
+    "washer": {
+        "d1": Symbol("inner diameter", "内径"),
+        "d2": Symbol("outer diameter", "外径"),
+        "h": Symbol("thickness", "厚度"),
+    },
 }
-SHOULDER = SOCKET | {"ds": Symbol("shoulder diameter", "轴肩直径")}
-
-F = fastener
-SCREWS: tuple[tuple[Series, dict[str, Symbol]], ...] = (
-    (Series("hex_bolt", F.HexHeadScrew, "iso4014", "ISO 4014", "hexagon head bolt", "六角头螺栓"), HEX),
-    (Series("hex_screw", F.HexHeadScrew, "iso4017", "ISO 4017", "hexagon head screw, full thread", "全螺纹六角头螺钉"), HEX),
-    (Series("flange_bolt", F.HexHeadWithFlangeScrew, "din1662", "EN 1662", "hexagon flange bolt", "六角法兰面螺栓"), FLANGED_HEX),
-    (Series("flange_bolt", F.HexHeadWithFlangeScrew, "din1665", "EN 1665", "hexagon flange bolt, heavy", "加大系列六角法兰面螺栓"), FLANGED_HEX),
-    (Series("socket_head_screw", F.SocketHeadCapScrew, "iso4762", "ISO 4762", "hexagon socket head cap screw", "内六角圆柱头螺钉", "steel 12.9"), SOCKET),
-    (Series("button_head_screw", F.ButtonHeadScrew, "iso7380_1", "ISO 7380-1", "hexagon socket button head screw", "内六角平圆头螺钉"), SOCKET),
-    (Series("button_head_screw", F.ButtonHeadWithCollarScrew, "iso7380_2", "ISO 7380-2", "button head screw with collar", "带垫平圆头内六角螺钉"), SOCKET),
-    (Series("countersunk_screw", F.CounterSunkScrew, "iso10642", "ISO 10642", "hexagon socket countersunk head screw", "内六角沉头螺钉"), SOCKET),
-    (Series("countersunk_screw", F.CounterSunkScrew, "iso2009", "ISO 2009", "slotted countersunk head screw", "开槽沉头螺钉"), SLOT),
-    (Series("countersunk_screw", F.CounterSunkScrew, "iso7046", "ISO 7046", "cross-recessed countersunk head screw", "十字槽沉头螺钉"), RECESS),
-    (Series("countersunk_screw", F.CounterSunkScrew, "iso14581", "ISO 14581", "hexalobular countersunk head screw", "内六角花形沉头螺钉"), RECESS),
-    (Series("oval_head_screw", F.RaisedCounterSunkOvalHeadScrew, "iso2010", "ISO 2010", "slotted raised countersunk head screw", "开槽半沉头螺钉"), SLOT),
-    (Series("oval_head_screw", F.RaisedCounterSunkOvalHeadScrew, "iso7047", "ISO 7047", "cross-recessed raised countersunk head screw", "十字槽半沉头螺钉"), RECESS),
-    (Series("cheese_head_screw", F.CheeseHeadScrew, "iso1207", "ISO 1207", "slotted cheese head screw", "开槽圆柱头螺钉"), SLOT),
-    (Series("cheese_head_screw", F.CheeseHeadScrew, "iso14580", "ISO 14580", "hexalobular cheese head screw", "内六角花形圆柱头螺钉"), RECESS),
-    (Series("cheese_head_screw", F.RaisedCheeseHeadScrew, "iso7045", "ISO 7045", "cross-recessed raised cheese head screw", "十字槽盘头螺钉"), RECESS),
-    (Series("pan_head_screw", F.PanHeadScrew, "iso1580", "ISO 1580", "slotted pan head screw", "开槽盘头螺钉"), SLOT),
-    (Series("pan_head_screw", F.PanHeadScrew, "iso14583", "ISO 14583", "hexalobular pan head screw", "内六角花形盘头螺钉"), RECESS),
-    (Series("pan_head_screw", F.PanHeadWithCollarScrew, "din967", "DIN 967", "cross-recessed pan head screw with collar", "十字槽带垫盘头螺钉"), RECESS),
-    (Series("set_screw", F.SetScrew, "iso4026", "ISO 4026", "hexagon socket set screw, flat point", "内六角平端紧定螺钉", "steel 45H"), {"s": SOCKET["s"]}),
-    (Series("shoulder_screw", F.ShoulderScrew, "iso7379", "ISO 7379", "hexagon socket shoulder screw", "内六角轴肩螺钉", "steel 12.9"), SHOULDER),
-)  # fmt: skip
-NUTS: tuple[tuple[Series, dict[str, Symbol]], ...] = (
-    (Series("hex_nut", F.HexNut, "iso4032", "ISO 4032", "hexagon nut, style 1", "1型六角螺母"), NUT),
-    (Series("hex_nut", F.HexNut, "iso4033", "ISO 4033", "hexagon nut, style 2", "2型六角螺母"), NUT),
-    (Series("thin_nut", F.HexNut, "iso4035", "ISO 4035", "hexagon thin nut, chamfered", "倒角六角薄螺母"), NUT),
-    (Series("thin_nut", F.UnchamferedHexagonNut, "iso4036", "ISO 4036", "hexagon thin nut, unchamfered", "无倒角六角薄螺母"), NUT),
-    (Series("cap_nut", F.DomedCapNut, "din1587", "DIN 1587", "domed cap nut", "盖形螺母"), NUT),
-    (Series("flange_nut", F.HexNutWithFlange, "din1665", "EN 1661", "hexagon flange nut", "六角法兰面螺母"), FLANGED_NUT),
-    (Series("square_nut", F.SquareNut, "din557", "DIN 557", "square nut", "方螺母"), NUT),
-)  # fmt: skip
-WASHERS: tuple[Series, ...] = (
-    Series("washer", F.PlainWasher, "iso7089", "ISO 7089", "plain washer", "平垫圈"),
-    Series("washer", F.ChamferedWasher, "iso7090", "ISO 7090", "plain washer, chamfered", "倒角平垫圈"),
-    Series("washer", F.CheeseHeadWasher, "iso7092", "ISO 7092", "plain washer, small", "小垫圈"),
-    Series("large_washer", F.PlainWasher, "iso7093", "ISO 7093", "plain washer, large", "大垫圈"),
-    Series("large_washer", F.PlainWasher, "iso7094", "ISO 7094", "plain washer, extra large", "特大垫圈"),
-    Series("lock_washer", F.InternalToothLockWasher, "din6797", "DIN 6797", "internal tooth lock washer", "内齿锁紧垫圈"),
-)
-BEARINGS: tuple[Series, ...] = (
-    Series("ball_bearing", bearing.SingleRowDeepGrooveBallBearing, "SKT", "ISO 15", "deep groove ball bearing", "深沟球轴承"),
-    Series("ball_bearing", bearing.SingleRowCappedDeepGrooveBallBearing, "SKT", "ISO 15", "shielded deep groove ball bearing", "带防尘盖深沟球轴承"),
-    Series("angular_contact_bearing", bearing.SingleRowAngularContactBallBearing, "SKT", "ISO 15", "angular contact ball bearing", "角接触球轴承"),
-    Series("roller_bearing", bearing.SingleRowCylindricalRollerBearing, "SKT", "ISO 15", "cylindrical roller bearing", "圆柱滚子轴承"),
-    Series("roller_bearing", bearing.SingleRowTaperedRollerBearing, "SKT", "ISO 355", "tapered roller bearing", "圆锥滚子轴承"),
-)  # fmt: skip
-FLANGES: tuple[Series, ...] = (
-    Series("blind_flange", flange.BlindFlange, "BL", "ASME B16.5", "blind flange", "法兰盖"),
-    Series("pipe_flange", flange.SlipOnFlange, "SO", "ASME B16.5", "slip-on flange", "平焊法兰"),
-    Series("pipe_flange", flange.SocketWeldFlange, "SW", "ASME B16.5", "socket weld flange", "承插焊法兰"),
-    Series("pipe_flange", flange.LappedFlange, "LJ", "ASME B16.5", "lapped joint flange", "松套法兰"),
-    Series("welding_neck_flange", flange.WeldNeckFlange, "WN", "ASME B16.5", "welding neck flange", "对焊法兰"),
-)
 FLANGE_CLASSES = (150, 300)
 FLANGE_SIZES = flange.Nps.__args__[2:]  # type: ignore[attr-defined]  # NPS 1/2 and 3/4 lack a facing in the tables
 LARGEST_FLANGE = {"SW": "3", "WN": "12"}  # larger ones lack dimensions in the tables
@@ -162,7 +117,17 @@ def catalogue() -> list[StandardPart]:
     """Every part, families in turn, so that the first few hundred already show all of them."""
     by_family: defaultdict[str, list[StandardPart]] = defaultdict(list)
     for part in chain(
-        screws(), nuts(), washers(), bearings(), flanges(), pipes(), o_rings(), snap_rings(), keys(), gears(), sprockets()
+        screws(),
+        nuts(),
+        washers(),
+        bearings(),
+        flanges(),
+        pipes(),
+        o_rings(),
+        snap_rings(),
+        keys(),
+        gears(),
+        sprockets(),
     ):
         by_family[part.family].append(part)
     rounds = zip_longest(*(_spread(parts) for parts in by_family.values()))
@@ -171,7 +136,7 @@ def catalogue() -> list[StandardPart]:
 
 def screws() -> Iterator[StandardPart]:
     """Metric screws in the preferred lengths of their standards."""
-    for series, symbols in SCREWS:
+    for series in _series("screw", fastener):
         lengths_mm = fastener.Screw.nominal_length_range[series.key]
         for size, row in _metric_table(series):
             for length_mm in (length for length in lengths_mm if row["short"] <= length <= row["long"]):
@@ -180,8 +145,11 @@ def screws() -> Iterator[StandardPart]:
                     series,
                     f"{thread}x{length_mm:g}",
                     f"{thread} x {length_mm:g}",
-                    [("thread", "螺纹", f"{thread} x {pitch_mm}"), ("length", "长度", f"{length_mm:g} mm")]
-                    + _explained(row, symbols),
+                    [
+                        ("thread", "螺纹", f"{thread} x {pitch_mm}"),
+                        ("length", "长度", f"{length_mm:g} mm"),
+                        *_explained(row, series),
+                    ],
                     (thread, "screw", "螺钉"),
                     partial(series.make, size, length_mm, series.key),
                 )
@@ -189,7 +157,7 @@ def screws() -> Iterator[StandardPart]:
 
 def nuts() -> Iterator[StandardPart]:
     """Metric nuts; the bore has the nominal diameter."""
-    for series, symbols in NUTS:
+    for series in _series("nut", fastener):
         for size, row in _metric_table(series):
             thread, pitch_mm = size.split("-")
             coarse = sum(other.startswith(f"{thread}-") for other, _ in _metric_table(series)) == 1
@@ -198,7 +166,7 @@ def nuts() -> Iterator[StandardPart]:
                 series,
                 designation,
                 designation,
-                [("thread", "螺纹", f"{thread} x {pitch_mm}"), *_explained(row, symbols)],
+                [("thread", "螺纹", f"{thread} x {pitch_mm}"), *_explained(row, series)],
                 (thread, "nut", "螺母"),
                 partial(series.make, size, series.key),
             )
@@ -206,9 +174,9 @@ def nuts() -> Iterator[StandardPart]:
 
 def washers() -> Iterator[StandardPart]:
     """Metric washers."""
-    for series in WASHERS:
+    for series in _series("washer", fastener):
         for size, row in _metric_table(series):
-            dimensions = [("for thread", "适用螺纹", size), *_explained(row, WASHER)]
+            dimensions = [("for thread", "适用螺纹", size), *_explained(row, series)]
             yield _standard_part(
                 series, size, size, dimensions, (size, "washer", "垫圈"), partial(series.make, size, series.key)
             )
@@ -216,7 +184,7 @@ def washers() -> Iterator[StandardPart]:
 
 def bearings() -> Iterator[StandardPart]:
     """Rolling bearings, named by their maker's designation (623, 6000, 30302-J2, ...)."""
-    for series in BEARINGS:
+    for series in _series("bearing", bearing):
         for size, row in fastener.isolate_fastener_type(series.key, series.make.bearing_data).items():
             bore, outer, width = row["d"], row["D"], row["B" if "B" in row else "T"]
             designation = row["Designation"].strip(" *–").replace("/", "-") or size
@@ -224,7 +192,11 @@ def bearings() -> Iterator[StandardPart]:
                 series,
                 designation,
                 designation,
-                [("bore", "内径", f"{bore} mm"), ("outer diameter", "外径", f"{outer} mm"), ("width", "宽度", f"{width} mm")],
+                [
+                    ("bore", "内径", f"{bore} mm"),
+                    ("outer diameter", "外径", f"{outer} mm"),
+                    ("width", "宽度", f"{width} mm"),
+                ],
                 (designation, "bearing", "轴承"),
                 partial(series.make, size, series.key),
             )
@@ -232,7 +204,7 @@ def bearings() -> Iterator[StandardPart]:
 
 def flanges() -> Iterator[StandardPart]:
     """Pipe flanges with raised face."""
-    for series in FLANGES:
+    for series in _series("flange", flange):
         sizes = FLANGE_SIZES[: FLANGE_SIZES.index(LARGEST_FLANGE.get(series.key, "24")) + 1]
         for rating in FLANGE_CLASSES:
             for size in sizes:
@@ -240,7 +212,10 @@ def flanges() -> Iterator[StandardPart]:
                     series,
                     f"{series.key}-{rating}-NPS{_file_name(size)}",
                     f"NPS {size} class {rating}",
-                    [("nominal pipe size", "公称管径", f"NPS {size}"), ("pressure class", "压力等级", f"Class {rating}")],
+                    [
+                        ("nominal pipe size", "公称管径", f"NPS {size}"),
+                        ("pressure class", "压力等级", f"Class {rating}"),
+                    ],
                     (f"NPS {size}", "flange", "法兰"),
                     partial(series.make, size, rating),
                 )
@@ -290,7 +265,9 @@ def snap_rings() -> Iterator[StandardPart]:
         (ExternalSnapRing, "DIN 471", "shaft", "轴"),
         (InternalSnapRing, "DIN 472", "bore", "孔"),
     ):
-        series = Series("retaining_ring", make, "", standard, f"retaining ring for {seat}", f"{seat_zh}用弹性挡圈", "spring steel")
+        series = Series(
+            "retaining_ring", make, "", standard, f"retaining ring for {seat}", f"{seat_zh}用弹性挡圈", "spring steel"
+        )
         for size in make.sizes():
             row = make.parameters(size)
             dimensions = [
@@ -299,9 +276,13 @@ def snap_rings() -> Iterator[StandardPart]:
                 ("groove diameter", "槽径", f"{row['d2']:g} mm"),
             ]
             yield _standard_part(
-                series, f"{row['d1']:g}x{row['s']:g}", f"{row['d1']:g} x {row['s']:g}", dimensions,
-                ("circlip", "卡簧"), partial(make, size),
-            )  # fmt: skip
+                series,
+                f"{row['d1']:g}x{row['s']:g}",
+                f"{row['d1']:g} x {row['s']:g}",
+                dimensions,
+                ("circlip", "卡簧"),
+                partial(make, size),
+            )
 
 
 def keys() -> Iterator[StandardPart]:
@@ -313,12 +294,19 @@ def keys() -> Iterator[StandardPart]:
             for widths in KEY_LENGTHS_IN_WIDTHS:
                 length_mm = 2 * math.ceil(widths * width_mm / 2)
                 size = f"{width_mm:g}x{height_mm:g}x{length_mm}"
-                dimensions = [("width", "宽", f"{width_mm:g} mm"), ("height", "高", f"{height_mm:g} mm"),
-                              ("length", "长", f"{length_mm} mm")]  # fmt: skip
+                dimensions = [
+                    ("width", "宽", f"{width_mm:g} mm"),
+                    ("height", "高", f"{height_mm:g} mm"),
+                    ("length", "长", f"{length_mm} mm"),
+                ]
                 yield _standard_part(
-                    series, f"{form}{size}", size, dimensions, ("key", "键"),
+                    series,
+                    f"{form}{size}",
+                    size,
+                    dimensions,
+                    ("key", "键"),
                     partial(ShaftKey, shaft_mm, length_mm, form),
-                )  # fmt: skip
+                )
 
 
 def gears() -> Iterator[StandardPart]:
@@ -336,9 +324,14 @@ def gears() -> Iterator[StandardPart]:
                 ("pressure angle", "压力角", "20°"),
             ]
             yield _standard_part(
-                series, f"M{module_mm:g}-Z{teeth}", f"module {module_mm:g}, {teeth} teeth", dimensions,
-                ("gear", "齿轮"), partial(_gear, module_mm, teeth, width_mm, bore_mm), f"模数{module_mm:g} {teeth}齿",
-            )  # fmt: skip
+                series,
+                f"M{module_mm:g}-Z{teeth}",
+                f"module {module_mm:g}, {teeth} teeth",
+                dimensions,
+                ("gear", "齿轮"),
+                partial(gear, module_mm, teeth, width_mm, bore_mm),
+                f"模数{module_mm:g} {teeth}齿",
+            )
 
 
 def sprockets() -> Iterator[StandardPart]:
@@ -355,17 +348,22 @@ def sprockets() -> Iterator[StandardPart]:
                 ("thickness", "厚度", f"{width_mm:g} mm"),
             ]
             yield _standard_part(
-                series, f"{chain_number}-Z{teeth}", f"{chain_number}, {teeth} teeth", dimensions, ("sprocket", "链轮"),
+                series,
+                f"{chain_number}-Z{teeth}",
+                f"{chain_number}, {teeth} teeth",
+                dimensions,
+                ("sprocket", "链轮"),
                 partial(Sprocket, teeth, pitch_mm, roller_mm, thickness=width_mm, bore_diameter=bore_mm),
                 f"{chain_number} {teeth}齿",
-            )  # fmt: skip
+            )
 
 
 def _pipe(nps: str, material: str, schedule: str, length_mm: float) -> Shape:
     return Pipe(nps, material, schedule, path=Edge.make_line((0, 0, 0), (0, 0, length_mm)))
 
 
-def _gear(module_mm: float, teeth: int, width_mm: float, bore_mm: float) -> Shape:
+def gear(module_mm: float, teeth: int, width_mm: float, bore_mm: float) -> Shape:
+    """An involute spur gear, pressure angle 20 degrees, with a plain bore."""
     return SpurGear(module_mm, teeth, 20, thickness=width_mm) - Cylinder(bore_mm / 2, 2 * width_mm)
 
 
@@ -406,10 +404,18 @@ def _metric_table(series: Series) -> list[tuple[str, dict[str, Any]]]:
     return sorted(metric, key=lambda item: [float(number) for number in item[0][1:].split("-")])
 
 
-def _explained(row: dict[str, Any], symbols: dict[str, Symbol]) -> list[Dimension]:
+def _series(kind: str, module: ModuleType) -> Iterator[Series]:
+    """Rows of `standards.csv` of one kind; their classes come from `module`."""
+    with files("pgcad_load").joinpath("standards.csv").open(encoding="utf-8") as stream:
+        for row in csv.DictReader(stream):
+            if row.pop("kind") == kind:
+                yield Series(**{**row, "make": getattr(module, row["make"])})
+
+
+def _explained(row: dict[str, Any], series: Series) -> list[Dimension]:
     return [
         (symbol.name, symbol.name_zh, f"{row[key]:g} mm" if isinstance(row[key], float | int) else str(row[key]))
-        for key, symbol in symbols.items()
+        for key, symbol in SYMBOLS[series.symbols].items()
         if key in row
     ]
 

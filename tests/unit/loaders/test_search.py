@@ -1,0 +1,72 @@
+"""Which function answers a question, and how the statement reads."""
+
+from pathlib import Path
+
+import pytest
+from pgcad_load.search import Question, SearchError, as_typed, call_of
+
+
+def typed(**given: object) -> str:
+    return as_typed(*call_of(Question(**given)))  # type: ignore[arg-type]
+
+
+def test_a_text_is_quoted_as_sql() -> None:
+    assert typed(text="3/8' bolt; drop", k=5) == "select * from search_cad(query => '3/8'' bolt; drop', k => 5);"
+
+
+def test_family_filters_and_options_appear_only_when_given() -> None:
+    statement = typed(text="nut", family="hex_nut", filters={"material": "steel"}, options={"against": "text"})
+    assert statement == (
+        "select * from search_cad(query => 'nut', k => 10, family => 'hex_nut', "
+        """filters => '{"material": "steel"}', options => '{"against": "text"}');"""
+    )
+
+
+def test_a_picture_is_read_by_psql(tmp_path: Path) -> None:
+    picture = tmp_path / "a b.png"
+    picture.write_bytes(b"\x89PNG")
+    assert typed(image=picture).splitlines() == [
+        r"\set image `base64 --wrap=0 'a b.png'`",
+        "select * from search_cad_image(image => decode(:'image', 'base64'), k => 10);",
+    ]
+
+
+def test_several_together_are_one_search(tmp_path: Path) -> None:
+    file = tmp_path / "a.STP"
+    file.write_bytes(b"ISO-10303-21;")
+    function, arguments = call_of(Question(text="bolt", file=file))
+    assert function == "search_cad_multi"
+    assert [(argument.name, argument.value) for argument in arguments] == [
+        ("query", "bolt"), ("file", b"ISO-10303-21;"), ("format", "step"), ("k", 10),
+    ]  # fmt: skip
+
+
+def test_points_are_an_array_of_n_by_3(tmp_path: Path) -> None:
+    cloud = tmp_path / "a.xyz"
+    cloud.write_text("1 2 3 0.5\n4 5 6 0.5\n")
+    function, arguments = call_of(Question(points=cloud))
+    assert function == "search_cad_points"
+    assert arguments[0].value == [[1, 2, 3], [4, 5, 6]]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [("a.xyz", "1 2\n", r"shape \(1, 2\)"), ("a.xyz", "one two three\n", "lines of x y z"), ("a.npy", "no", "npy")],
+)
+def test_a_bad_cloud_says_what_to_give(tmp_path: Path, name: str, content: str, says: str) -> None:
+    cloud = tmp_path / name
+    cloud.write_text(content)
+    with pytest.raises(SearchError, match=says):
+        call_of(Question(points=cloud))
+
+
+def test_questions_that_cannot_be_put(tmp_path: Path) -> None:
+    unknown = tmp_path / "a.dwg"
+    unknown.write_bytes(b"AC1032")
+    for question, says in [
+        (Question(), "Nothing to look for"),
+        (Question(file=unknown), "unknown kind of file"),
+        (Question(text="bolt", points=unknown), "searched alone"),
+    ]:
+        with pytest.raises(SearchError, match=says):
+            call_of(question)

@@ -2,36 +2,51 @@
 -- socket may point the server at any socket, so the trusted ones are read from the places only an administrator
 -- can write.
 
-create or replace function cad._server_setting(setting text) returns text
-language sql stable strict parallel restricted security definer
+create or replace function cad._server_settings() returns jsonb
+language sql stable parallel restricted security definer
 set search_path from current
 as $$
-    select coalesce(
-        case
-            when (select r.rolsuper from pg_roles as r where r.rolname = session_user)
-                then nullif(current_setting(setting, true), '')
-        end,
-        (
-            select substr(assignment, length(setting) + 2)
-            from pg_db_role_setting as s, unnest(s.setconfig) as assignment
-            where s.setrole = 0
-                and s.setdatabase in (0, (select d.oid from pg_database as d where d.datname = current_database()))
-                and starts_with(assignment, setting || '=')
-            order by s.setdatabase desc
-            limit 1
-        ),
-        (
-            select f.setting
-            from pg_file_settings as f
-            where f.name = _server_setting.setting and f.error is null
-            order by f.seqno desc
-            limit 1
-        )
+    with place as (
+        select 1 as rank, 0 as line, s.name, current_setting(s.name, true) as value
+        from unnest(array['pgcad.encoder', 'pgcad.socket', 'pgcad.python_path']) as s (name)
+        where (select r.rolsuper from pg_roles as r where r.rolname = session_user)
+
+        union all
+
+        select case s.setdatabase when 0 then 3 else 2 end, 0, split_part(a.line, '=', 1), substr(a.line, strpos(a.line, '=') + 1)
+        from pg_db_role_setting as s, unnest(s.setconfig) as a (line)
+        where s.setrole = 0
+            and s.setdatabase in (0, (select d.oid from pg_database as d where d.datname = current_database()))
+
+        union all
+
+        select 4, -f.seqno, f.name, f.setting
+        from pg_file_settings as f
+        where f.error is null
+    ),
+
+    trusted as (
+        select distinct on (place.name) place.name, place.value
+        from place
+        where starts_with(place.name, 'pgcad.') and place.value <> ''
+        order by place.name, place.rank, place.line
     )
+
+    select coalesce(jsonb_object_agg(trusted.name, trusted.value), '{}')
+    from trusted
 $$;
 
-comment on function cad._server_setting(text) is
-'A setting from alter system, alter database or, for superusers, the session. What others set is ignored.';
+comment on function cad._server_settings() is
+'Settings from alter system, alter database or, for superusers, the session. What others set is ignored.';
+
+create or replace function cad._server_setting(setting text) returns text
+language sql stable strict parallel restricted
+set search_path from current
+as $$
+    select cad._server_settings() ->> setting
+$$;
+
+comment on function cad._server_setting(text) is 'One of cad._server_settings; null where nobody has set it.';
 
 create or replace function cad._encoder_settings(
     out mode text, out socket text, out python_path text, out timeout_ms integer, out ingest_timeout_ms integer
@@ -40,11 +55,12 @@ language sql stable parallel restricted
 set search_path from current
 as $$
     select
-        coalesce(cad._server_setting('pgcad.encoder'), 'service'),
-        coalesce(cad._server_setting('pgcad.socket'), '/run/pgcad/encoder.sock'),
-        coalesce(cad._server_setting('pgcad.python_path'), ''),
+        coalesce(s.settings ->> 'pgcad.encoder', 'service'),
+        coalesce(s.settings ->> 'pgcad.socket', '/run/pgcad/encoder.sock'),
+        coalesce(s.settings ->> 'pgcad.python_path', ''),
         coalesce(nullif(current_setting('pgcad.timeout_ms', true), ''), '30000')::integer,
         coalesce(nullif(current_setting('pgcad.ingest_timeout_ms', true), ''), '300000')::integer
+    from cad._server_settings() as s (settings)
 $$;
 
 comment on function cad._encoder_settings() is 'How the functions of this session reach the encoders.';

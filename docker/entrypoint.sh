@@ -34,7 +34,7 @@ make_database() {
 
 update_database() { # with a server that only this container can reach
     pg_ctl start --wait --silent --options "-c listen_addresses=''"
-    if [ -z "$(psql --no-align --tuples-only --command "select from pg_database where datname = 'cad'")" ]; then
+    if [ -z "$(psql --no-align --tuples-only --command "select 1 from pg_database where datname = 'cad'")" ]; then
         createdb cad
     fi
     psql --quiet --set ON_ERROR_STOP=1 --set socket="$socket" --dbname cad <<-'END'

@@ -102,30 +102,32 @@ def call_many(
 ) -> Generator[tuple[int, dict[str, Any] | ServiceError, list[bytes]], None, None]:
     """Pipeline requests `(op, header, payloads)` over one connection; yield `(index, answer or error, payloads)`.
 
-    Answers come in any order. `timeout_ms` is the longest wait for the next answer. `poll` runs every 100 ms of
-    waiting and cancels by raising. `kept` holds one idle connection per path between calls (GD in PL/Python): it is
-    taken out here and put back only when every answer has been read, so a connection with an answer still to come
-    is never used again. Raises ServiceError 08001 (unreachable), 08006 (lost), 08P01 (protocol), 57014 (timeout).
+    Requests are drawn one at a time, as the service takes them; answers come in any order. `timeout_ms` is the
+    longest wait for the next answer. `poll` runs every 100 ms of waiting and cancels by raising. `kept` holds one idle
+    connection per path between calls (GD in PL/Python): it is taken out here and put back only when every answer has
+    been read, so a connection with an answer still to come is never used again. Raises ServiceError 08001
+    (unreachable), 08006 (lost), 08P01 (protocol), 57014 (timeout).
     """
-    wanted = list(requests)
     key = "pgcad connection " + socket_path
     clock = _Clock(timeout_ms, poll)
     connection = kept.pop(key, None)
     reused = connection is not None
     if connection is None:
         connection = _connect(socket_path, clock)
-    unsent, unanswered = iter(enumerate(wanted)), set(range(len(wanted)))
+    unsent, unanswered = enumerate(requests), set[int]()
     outgoing, incoming, untouched = memoryview(b""), bytearray(), True
     try:
-        while unanswered:
+        while True:
             if not outgoing and (following := next(unsent, None)) is not None:
                 index, (op, header, payloads) = following
                 try:
                     outgoing = memoryview(pack({**header, "op": op, "id": index}, payloads))
                 except ServiceError as refused:
-                    unanswered.discard(index)
                     yield index, refused, []
                     continue
+                unanswered.add(index)
+            if not unanswered:
+                break
             try:
                 outgoing, untouched = _exchange(connection, outgoing, incoming, clock), False
             except ConnectionError as lost:

@@ -148,10 +148,9 @@ def test_sigterm_answers_what_it_cannot_finish(start: Start) -> None:
 def test_a_crashed_service_comes_back_under_supervision(start: Start) -> None:
     supervisor = start("--supervise", "--workers", "1")
     worker = supervisor.analyse(b"good")["pid"]
-    [service] = psutil.Process(supervisor.process.pid).children()
     failed = in_background(lambda: supervisor.analyse(b"hang"))
     eventually(supervisor.is_busy)
-    service.kill()
+    supervisor.front().kill()
     assert failed().sqlstate == "08006"
     eventually(supervisor.answers)
     assert supervisor.analyse(b"good")["pid"] != worker

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from pgcad.client import ServiceError, call
 
@@ -59,6 +60,11 @@ class ServiceProcess:
         with pytest.raises(ServiceError) as failed:
             self.analyse(file)
         return failed.value
+
+    def front(self) -> psutil.Process:
+        """The process that serves, below its supervisor."""
+        [front] = psutil.Process(self.process.pid).children()
+        return front
 
     def events(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.read_text().splitlines()]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
 from psycopg import sql
@@ -80,7 +80,7 @@ def ask(connection: Connection, question: Question) -> Answer:
     function, arguments = call_of(question)
     statement = sql.SQL("select * from cad.{}({})").format(
         sql.Identifier(function),
-        sql.SQL(", ").join(sql.SQL("{} => {}").format(sql.Identifier(a.name), a.placeholder) for a in arguments),
+        sql.SQL(", ").join(sql.SQL(argument.label) + argument.placeholder for argument in arguments),
     )
     started = time.perf_counter()
     with connection.cursor(row_factory=class_row(Hit)) as cursor:
@@ -109,11 +109,16 @@ def table(answer: Answer) -> Table:
 class Argument:
     """An argument of a search function, and how it is typed into psql."""
 
-    name: str
+    name: LiteralString
     value: Any
     typed: str
     preface: str = ""
     cast: str = ""
+    positional: bool = False
+
+    @property
+    def label(self) -> LiteralString:
+        return "" if self.positional else f"{self.name} => "
 
     @property
     def placeholder(self) -> sql.Composable:
@@ -128,8 +133,10 @@ def call_of(question: Question) -> tuple[str, list[Argument]]:
     if "points" in given and len(given) > 1:
         raise SearchError("A point cloud is searched alone. To combine it, give it as --file (xyz or npy).")
     arguments = [argument for name in given for argument in _READERS[name](getattr(question, name))]
-    function = f"search_cad{_SUFFIX[given[0]]}" if len(given) == 1 else "search_cad_multi"
-    return function, arguments + _settings(question)
+    if len(given) > 1:
+        return "search_cad_multi", arguments + _settings(question)
+    first = [replace(argument, positional=True) for argument in arguments]
+    return f"search_cad{_SUFFIX[given[0]]}", first + _settings(question)
 
 
 def _text(text: str) -> list[Argument]:
@@ -157,7 +164,7 @@ def _points(path: Path) -> list[Argument]:
     return [Argument("points", points[:, :3].tolist(), typed, cast="::real[]")]
 
 
-def _binary(name: str, path: Path) -> Argument:
+def _binary(name: LiteralString, path: Path) -> Argument:
     return Argument(
         name, path.read_bytes(), f"decode(:'{name}', 'base64')", rf"\set {name} `base64 --wrap=0 '{path.name}'`"
     )
@@ -184,7 +191,7 @@ def _settings(question: Question) -> list[Argument]:
 def as_typed(function: str, arguments: Sequence[Argument]) -> str:
     """The call as one would type it into psql; files are read by psql."""
     prefaces = [argument.preface for argument in arguments if argument.preface]
-    call = ", ".join(f"{argument.name} => {argument.typed}" for argument in arguments)
+    call = ", ".join(argument.label + argument.typed for argument in arguments)
     return "\n".join([*prefaces, f"select * from {function}({call});"])  # noqa: S608  # to be read, never run
 
 

@@ -11,13 +11,13 @@ def typed(**given: object) -> str:
 
 
 def test_a_text_is_quoted_as_sql() -> None:
-    assert typed(text="3/8' bolt; drop", k=5) == "select * from search_cad(query => '3/8'' bolt; drop', k => 5);"
+    assert typed(text="3/8' bolt; drop", k=5) == "select * from search_cad('3/8'' bolt; drop', k => 5);"
 
 
 def test_family_filters_and_options_appear_only_when_given() -> None:
     statement = typed(text="nut", family="hex_nut", filters={"material": "steel"}, options={"against": "text"})
     assert statement == (
-        "select * from search_cad(query => 'nut', k => 10, family => 'hex_nut', "
+        "select * from search_cad('nut', k => 10, family => 'hex_nut', "
         """filters => '{"material": "steel"}', options => '{"against": "text"}');"""
     )
 
@@ -27,7 +27,7 @@ def test_a_picture_is_read_by_psql(tmp_path: Path) -> None:
     picture.write_bytes(b"\x89PNG")
     assert typed(image=picture).splitlines() == [
         r"\set image `base64 --wrap=0 'a b.png'`",
-        "select * from search_cad_image(image => decode(:'image', 'base64'), k => 10);",
+        "select * from search_cad_image(decode(:'image', 'base64'), k => 10);",
     ]
 
 
@@ -39,6 +39,9 @@ def test_several_together_are_one_search(tmp_path: Path) -> None:
     assert [(argument.name, argument.value) for argument in arguments] == [
         ("query", "bolt"), ("file", b"ISO-10303-21;"), ("format", "step"), ("k", 10),
     ]  # fmt: skip
+    assert as_typed(function, arguments).endswith(
+        "search_cad_multi(query => 'bolt', file => decode(:'file', 'base64'), format => 'step', k => 10);"
+    )
 
 
 def test_points_are_an_array_of_n_by_3(tmp_path: Path) -> None:

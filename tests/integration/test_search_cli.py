@@ -1,0 +1,62 @@
+"""Searching from the command line, with the real encoders over a few samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from pgcad_load.cli import SAMPLES, app
+from pgcad_load.cluster import LocalCluster
+from typer.testing import CliRunner
+
+FOLDERS = ("flange_bolt", "bracket", "ball_bearing", "pulley")
+QUERIES = SAMPLES / "queries"
+
+
+@pytest.fixture
+def pgcad(dsn: str, service: LocalCluster) -> Callable[..., Result]:
+    """Run a command of the command line on a database with the samples of FOLDERS."""
+
+    def run(*arguments: object) -> Result:
+        return CliRunner(env={"COLUMNS": "200"}).invoke(app, [*map(str, arguments), "--dsn", dsn])
+
+    loaded = run("load", *(SAMPLES / "parts" / name for name in FOLDERS), "--metadata", SAMPLES / "parts" / "parts.csv")
+    assert loaded.exit_code == 0, loaded.output
+    return run
+
+
+def test_every_kind_of_question_is_answered(pgcad: Callable[..., Result], tmp_path: Path) -> None:
+    questions: list[tuple[list[object], str]] = [
+        (["M8 flange bolt, 40 mm"], "EN1662-M8x40"),
+        (["深沟球轴承 608"], "ISO15-608"),
+        (["--image", QUERIES / "flange_bolt.png"], "flange_bolt"),
+        (["--file", QUERIES / "bracket.step"], "bracket"),
+        (["--points", QUERIES / "pulley.xyz"], "pulley"),
+        (["bracket", "--image", QUERIES / "flange_bolt.png", "--file", QUERIES / "bracket.step"], "bracket"),
+    ]
+    page = tmp_path / "page.html"
+    for arguments, expected in questions:
+        result = pgcad("search", *arguments, "-k", 3, "--html", page)
+        assert result.exit_code == 0, result.output
+        assert "3 hits in" in result.output
+        assert expected in result.output
+        text = page.read_text(encoding="utf-8")
+        assert text.count('class="rank"') == 3
+        assert text.count("data:image/png;base64,") >= 3
+        assert expected in text
+
+
+def test_filters_and_options_reach_the_database(pgcad: Callable[..., Result]) -> None:
+    narrow = pgcad("search", "bolt", "--family", "flange_bolt", "--filters", '{"material": "steel"}')
+    assert "5 hits in" in narrow.output
+    against = pgcad("search", "bolt", "-k", 1, "--options", '{"against": "shape", "strategy": "exact"}')
+    assert "1 hits in" in against.output
+
+
+def test_what_the_database_refuses_is_shown_with_its_hint(pgcad: Callable[..., Result]) -> None:
+    for arguments, says in [(["-k", 0], "k"), (["--filters", '{"colour": "red"}'], "colour")]:
+        refused = pgcad("search", "bolt", *arguments)
+        assert refused.exit_code == 1
+        assert says in refused.output and "Traceback" not in refused.output

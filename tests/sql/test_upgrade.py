@@ -43,7 +43,7 @@ def old_version(build: ModuleType, installed_extension: None, tmp_path: Path) ->
     files = [tmp_path / f"pgcad--{old}.sql", tmp_path / f"pgcad--{old}--{now.version}.sql"]
     files[0].write_text(before.install_script())
     files[1].write_text(now.scripts()[files[1].name])
-    folder = build.install(files, "pg_config")
+    folder = build.install(files, os.environ.get("PG_CONFIG", "pg_config"))
     yield old
     sudo = [] if os.access(folder, os.W_OK) else ["sudo"]
     subprocess.run([*sudo, "rm", *(folder / file.name for file in files)], check=True)

@@ -102,7 +102,7 @@ SYMBOLS: dict[str, dict[str, Symbol]] = {
     },
 }
 FLANGE_CLASSES = (150, 300)
-FLANGE_SIZES = flange.Nps.__args__[2:]  # type: ignore[attr-defined]  # NPS 1/2 and 3/4 lack a facing in the tables
+FLANGE_SIZES = flange.Nps.__args__[2:]  # NPS 1/2 and 3/4 lack a facing in the tables
 LARGEST_FLANGE = {"SW": "3", "WN": "12"}  # larger ones lack dimensions in the tables
 GEAR_MODULES_MM = (1.0, 1.5, 2.0, 2.5, 3.0)
 GEAR_TEETH = (12, 15, 18, 20, 24, 30, 36, 40)
@@ -223,7 +223,7 @@ def flanges() -> Iterator[StandardPart]:
 
 def pipes() -> Iterator[StandardPart]:
     """Straight lengths of stainless and copper pipe up to NPS 6."""
-    for nps in flange.Nps.__args__[:11]:  # type: ignore[attr-defined]
+    for nps in flange.Nps.__args__[:11]:
         for key, (outer_in, wall_in) in PipeSection.pipe_data.items():
             for material, (name, name_zh) in PIPE_MATERIALS.items():
                 if not key.startswith(nps + material):

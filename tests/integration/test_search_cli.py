@@ -16,18 +16,19 @@ QUERIES = SAMPLES / "queries"
 
 
 @pytest.fixture
-def pgcad(dsn: str, service: LocalCluster) -> Callable[..., Result]:
-    """Run a command of the command line on a database with the samples of FOLDERS."""
+def pgcad(dsn: str) -> Callable[..., Result]:
+    """Run a command of the command line on the database of the test."""
+    wide = CliRunner(env={"COLUMNS": "200"})
+    return lambda *arguments: wide.invoke(app, [*map(str, arguments), "--dsn", dsn])
 
-    def run(*arguments: object) -> Result:
-        return CliRunner(env={"COLUMNS": "200"}).invoke(app, [*map(str, arguments), "--dsn", dsn])
 
-    loaded = run("load", *(SAMPLES / "parts" / name for name in FOLDERS), "--metadata", SAMPLES / "parts" / "parts.csv")
+def test_every_kind_of_question_is_answered(
+    pgcad: Callable[..., Result], tmp_path: Path, service: LocalCluster
+) -> None:
+    folders = [SAMPLES / "parts" / name for name in FOLDERS]
+    loaded = pgcad("load", *folders, "--metadata", SAMPLES / "parts" / "parts.csv")
     assert loaded.exit_code == 0, loaded.output
-    return run
 
-
-def test_every_kind_of_question_is_answered(pgcad: Callable[..., Result], tmp_path: Path) -> None:
     questions: list[tuple[list[object], str]] = [
         (["M8 flange bolt, 40 mm"], "EN1662-M8x40"),
         (["深沟球轴承 608"], "ISO15-608"),
@@ -47,8 +48,6 @@ def test_every_kind_of_question_is_answered(pgcad: Callable[..., Result], tmp_pa
         assert text.count("data:image/png;base64,") >= 3
         assert expected in text
 
-
-def test_filters_and_options_reach_the_database(pgcad: Callable[..., Result]) -> None:
     narrow = pgcad("search", "bolt", "--family", "flange_bolt", "--filters", '{"material": "steel"}')
     assert "5 hits in" in narrow.output
     against = pgcad("search", "bolt", "-k", 1, "--options", '{"against": "shape", "strategy": "exact"}')

@@ -74,8 +74,16 @@ def insert(db: psycopg.Connection[Any], parts: Sequence[Part]) -> dict[str, str]
                 " format, sha256) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, 'step', sha256(%s))"
                 " returning model_id::text",
                 [
-                    part.number, part.name, part.family, part.material, list(part.tags), part.mass_kg, part.volume_mm3,
-                    list(part.size_mm), part.kind, part.number.encode(),
+                    part.number,
+                    part.name,
+                    part.family,
+                    part.material,
+                    list(part.tags),
+                    part.mass_kg,
+                    part.volume_mm3,
+                    list(part.size_mm),
+                    part.kind,
+                    part.number.encode(),
                 ],
             ).fetchone()
             assert row is not None
@@ -91,8 +99,12 @@ def insert(db: psycopg.Connection[Any], parts: Sequence[Part]) -> dict[str, str]
 
 
 def search(
-    db: psycopg.Connection[Any], vector: NDArray[np.float32], k: int = 10, family: str | None = None,
-    filters: dict[str, Any] | None = None, options: dict[str, Any] | None = None,
+    db: psycopg.Connection[Any],
+    vector: NDArray[np.float32],
+    k: int = 10,
+    family: str | None = None,
+    filters: dict[str, Any] | None = None,
+    options: dict[str, Any] | None = None,
 ) -> list[tuple[str, float]]:
     """Part numbers and scores that cad.search_cad_vector finds, in order of rank."""
     return db.execute(
@@ -102,7 +114,10 @@ def search(
 
 
 def stages(
-    db: psycopg.Connection[Any], vector: NDArray[np.float32], k: int = 10, filters: dict[str, Any] | None = None,
+    db: psycopg.Connection[Any],
+    vector: NDArray[np.float32],
+    k: int = 10,
+    filters: dict[str, Any] | None = None,
     options: dict[str, Any] | None = None,
 ) -> dict[str, tuple[dict[str, Any], int]]:
     """Stage → (detail, candidates) of the same search, from cad.explain_search."""

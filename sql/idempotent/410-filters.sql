@@ -40,14 +40,14 @@ begin atomic
     select m.*
     from cad.model as m
     where
-        (not filters ? 'family' or m.family = any (cad._texts(filters -> 'family')))
+        (not filters ? 'family' or m.family = any(cad._texts(filters -> 'family')))
         and (not filters ? 'kind' or m.kind = filters ->> 'kind')
         and (not filters ? 'material' or m.material = filters ->> 'material')
         and (not filters ? 'tags' or m.tags @> cad._texts(filters -> 'tags'))
-        and (filters #> '{mass_kg,min}' is null or m.mass_kg >= (filters #>> '{mass_kg,min}')::double precision)
-        and (filters #> '{mass_kg,max}' is null or m.mass_kg <= (filters #>> '{mass_kg,max}')::double precision)
-        and (filters #> '{volume_mm3,min}' is null or m.volume_mm3 >= (filters #>> '{volume_mm3,min}')::double precision)
-        and (filters #> '{volume_mm3,max}' is null or m.volume_mm3 <= (filters #>> '{volume_mm3,max}')::double precision)
+        and (filters #> '{mass_kg,min}' is null or m.mass_kg >= (filters #> '{mass_kg,min}')::double precision)
+        and (filters #> '{mass_kg,max}' is null or m.mass_kg <= (filters #> '{mass_kg,max}')::double precision)
+        and (filters #> '{volume_mm3,min}' is null or m.volume_mm3 >= (filters #> '{volume_mm3,min}')::double precision)
+        and (filters #> '{volume_mm3,max}' is null or m.volume_mm3 <= (filters #> '{volume_mm3,max}')::double precision)
         and (filters #> '{created_at,from}' is null or m.created_at >= (filters #>> '{created_at,from}')::timestamptz)
         and (filters #> '{created_at,to}' is null or m.created_at <= (filters #>> '{created_at,to}')::timestamptz)
         and (

@@ -1,10 +1,8 @@
 -- From what was asked to a cad._query: its words as lexical terms, and the vector that each stored modality is
 -- compared with. A modality that the question does not have is compared with the fused vector of the question.
 
-create or replace function cad._given_vector(
-    stored cad.space, v vector,
-    out text_vec halfvec, out image_vec halfvec, out shape_vec halfvec, out fused_vec halfvec, out version text
-)
+create or replace function cad._given_vector(stored cad.space, v vector)
+returns halfvec
 language plpgsql
 stable parallel safe
 set search_path from current
@@ -18,8 +16,7 @@ begin
         raise exception 'the vector is zero'
             using errcode = '22023', hint = 'A vector of length 0 has no direction to compare.';
     end if;
-    fused_vec := l2_normalize(v);
-    version := stored.encoder_version;
+    return l2_normalize(v);
 end
 $$;
 
@@ -63,7 +60,7 @@ as $$
 declare
     asked cad._query;
     stored cad.space;
-    encoded record;
+    version text;
 begin
     select s.* into strict stored from cad.space as s where s.name = _ask.space;
     asked.words := cad._check_query(query);
@@ -84,30 +81,35 @@ begin
     end if;
     asked.by_view := image is not null and stored.name = 'cad';
 
-    begin
-        encoded := case
-            when v is not null then cad._given_vector(stored, v)
-            when part is not null then cad._vectors_of(stored, part)
-            else cad._encode(stored.name, asked.words, image, file, format, points)
+    if v is not null then
+        asked.fused_vec := cad._given_vector(stored, v);
+    elsif part is not null then
+        select p.text_vec, p.image_vec, p.shape_vec, p.fused_vec, p.version
+        into asked.text_vec, asked.image_vec, asked.shape_vec, asked.fused_vec, version
+        from cad._vectors_of(stored, part) as p;
+    else
+        begin
+            select e.text_vec, e.image_vec, e.shape_vec, e.fused_vec, e.version
+            into asked.text_vec, asked.image_vec, asked.shape_vec, asked.fused_vec, version
+            from cad._encode(stored.name, asked.words, image, file, format, points) as e;
+        exception when sqlstate '08001' then
+            if asked.kind <> 'text' then
+                raise;
+            end if;
+            raise warning 'the encoder service cannot be reached: these hits are by words and part numbers alone'
+                using detail = sqlerrm, hint = 'Start the service; cad.doctor() tells where it is expected.';
+            return asked;
         end;
-    exception when sqlstate '08001' then
-        if asked.kind <> 'text' then
-            raise;
-        end if;
-        raise warning 'the encoder service cannot be reached: these hits are by words and part numbers alone'
-            using detail = sqlerrm, hint = 'Start the service; cad.doctor() tells where it is expected.';
-        return asked;
-    end;
-    if encoded.version <> stored.encoder_version then
+    end if;
+    if version <> stored.encoder_version then
         raise exception 'the query was encoded by %, the vectors of space % by %',
-            encoded.version, stored.name, stored.encoder_version
+            version, stored.name, stored.encoder_version
             using errcode = '55000',
                 hint = 'Run the encoder that made the vectors, or load the parts again with the present one.';
     end if;
-    asked.fused_vec := encoded.fused_vec;
-    asked.text_vec := coalesce(encoded.text_vec, encoded.fused_vec);
-    asked.image_vec := coalesce(encoded.image_vec, encoded.fused_vec);
-    asked.shape_vec := coalesce(encoded.shape_vec, encoded.fused_vec);
+    asked.text_vec := coalesce(asked.text_vec, asked.fused_vec);
+    asked.image_vec := coalesce(asked.image_vec, asked.fused_vec);
+    asked.shape_vec := coalesce(asked.shape_vec, asked.fused_vec);
     return asked;
 end
 $$;

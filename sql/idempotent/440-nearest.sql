@@ -10,9 +10,9 @@ set enable_seqscan = off
 set enable_sort = off
 set enable_hashjoin = off
 set enable_mergejoin = off
-set hnsw.iterative_scan = 'relaxed_order'
-set hnsw.ef_search = 200
-set hnsw.max_scan_tuples = 40000
+set "hnsw.iterative_scan" = 'relaxed_order'
+set "hnsw.ef_search" = 200
+set "hnsw.max_scan_tuples" = 40000
 as $$
 declare
     found uuid[];

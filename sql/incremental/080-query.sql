@@ -3,10 +3,10 @@
 create type cad._query as (
     kind text,
     words text,
-    terms tsquery[],
-    term_weights real[],
+    terms tsquery [],
+    term_weights real [],
     rare_terms integer,
-    part_numbers text[],
+    part_numbers text [],
     text_vec halfvec,
     image_vec halfvec,
     shape_vec halfvec,

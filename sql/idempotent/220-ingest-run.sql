@@ -1,18 +1,6 @@
 -- Working off the queue. A batch is one transaction and its row locks are the claim: a backend or a service that dies
 -- leaves its rows pending, and several sessions share the queue without knowing of each other.
 
-create or replace function cad._is_file_error(state text) returns boolean
-language sql immutable strict parallel safe
-set search_path from current
-as $$
-    -- Data (22), constraint (23), limit (54), not supported (0A), and what a worker says of its file: out of memory
-    -- (53200), too slow (57014), crashed (58000). Everything else (service away, queue full, disk full, deadlock) is
-    -- not the file's fault and would hit the next one as well.
-    select left(state, 2) in ('22', '23', '54', '0A') or state in ('53200', '57014', '58000')
-$$;
-
-comment on function cad._is_file_error(text) is 'Whether an SQLSTATE says that something is wrong with the file itself.';
-
 create or replace function cad._analyse(queued bigint[]) returns setof cad._analysis
 language plpython3u volatile parallel unsafe
 set search_path from current
@@ -23,7 +11,6 @@ import time
 if 'pgcad @client_sha256@' not in GD:
     plpy.execute('select cad._client()')
 pgcad = GD['pgcad @client_sha256@']
-is_file_error = plpy.prepare('select cad._is_file_error($1) as of_file', ['text'])
 item_of = plpy.prepare('select format, content, metadata from cad.ingest where ingest_id = $1', ['bigint'])
 
 
@@ -34,13 +21,19 @@ def requests():
         yield 'analyse', header, [item['content']]
 
 
+def is_of_file(error):
+    # Queue full, stopping, wrong state, no connection: they would hit the next file as well. All else an answer to
+    # one file says, a worker's crash included, is about that file.
+    return error.sqlstate not in ('53300', '55000', '57P01', '57P03') and not error.sqlstate.startswith('08')
+
+
 def failure(ingest_id, error, of_file):
     return ingest_id, json.dumps({**pgcad.error_fields(error), 'of_file': of_file}), elapsed_ms, *[None] * 7
 
 
 def analysis(ingest_id, reply, bodies):
     if isinstance(reply, pgcad.ServiceError):
-        return failure(ingest_id, reply, plpy.execute(is_file_error, [reply.sqlstate])[0]['of_file'])
+        return failure(ingest_id, reply, is_of_file(reply))
     mesh, points, thumbnail, *views, vectors = bodies
     return (ingest_id, None, elapsed_ms, reply['version'], json.dumps(reply['report']), mesh, points, thumbnail, views,
             pgcad.vector_literals(vectors, reply['dim']))
@@ -139,13 +132,17 @@ begin
             perform cad._require_encoder(answer.encoder_version);
             begin
                 perform cad._store_part(answer.ingest_id, answer);
-            exception when others then
-                if not cad._is_file_error(sqlstate) then
-                    raise;
-                end if;
-                perform cad._store_failure(
-                    answer.ingest_id, jsonb_build_object('sqlstate', sqlstate, 'message', sqlerrm)
-                );
+            exception
+                -- The whole classes 22, 23, 54 and 0A: what this file brought cannot be stored. All else is passed on.
+                when data_exception or integrity_constraint_violation or program_limit_exceeded or feature_not_supported then
+                    perform cad._store_failure(
+                        answer.ingest_id, jsonb_build_object('sqlstate', sqlstate, 'message', sqlerrm)
+                    );
+                when disk_full then
+                    raise exception using
+                        errcode = 'disk_full',
+                        message = sqlerrm,
+                        hint = 'Make room on the disk. Nothing is lost: call cad.ingest_pending() again.';
             end;
         elsif (answer.error ->> 'of_file')::boolean then
             perform cad._store_failure(answer.ingest_id, answer.error);

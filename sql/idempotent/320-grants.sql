@@ -1,4 +1,4 @@
--- Who may do what. Nothing is granted to public; cad.grant_to gives a role one of three levels, each with the ones below.
+-- Who may do what. Nothing is granted to public; cad.grant_to gives a role one of three levels, each with those below.
 
 create or replace function cad._function_level(function_name name) returns text
 language sql immutable strict parallel safe

@@ -105,7 +105,7 @@ def test_twins_in_one_batch_are_one_part(db: Connection, scripted: ScriptedServi
     assert count(db, "model") == 2
 
 
-@pytest.mark.parametrize("sqlstate", ["22023", "53200", "54000", "57014", "58000", "0A000"])
+@pytest.mark.parametrize("sqlstate", ["22023", "53200", "54000", "57014", "58000", "0A000", "XX000"])
 def test_a_bad_file_fails_alone_with_its_reason(db: Connection, scripted: ScriptedService, sqlstate: str) -> None:
     queue(db, b"good", f"fail {sqlstate}".encode(), b"also good")
     db.execute("call cad.ingest_pending()")
@@ -152,6 +152,23 @@ def test_a_failing_service_leaves_files_pending(
     assert failure.value.sqlstate == sqlstate
     assert "Nothing is lost" in (failure.value.diag.message_hint or "")
     assert states(db) == [("done", "new", None), ("pending", None, None)]
+
+
+def test_a_full_disk_leaves_files_pending(db: Connection, scripted: ScriptedService) -> None:
+    db.execute(
+        "create function full_disk() returns trigger language plpgsql as "
+        "$$ begin raise 'No space left on device' using errcode = 'disk_full'; end $$"
+    )
+    db.execute("create trigger full_disk before insert on cad.artifact execute function full_disk()")
+    queue(db, b"a", b"b")
+    with pytest.raises(psycopg.errors.DiskFull, match="No space left on device") as failure:
+        db.execute("call cad.ingest_pending()")
+    assert "Make room" in (failure.value.diag.message_hint or "")
+    assert states(db) == [("pending", None, None)] * 2
+    assert count(db, "model") == 0
+    db.execute("drop trigger full_disk on cad.artifact")
+    db.execute("call cad.ingest_pending()")
+    assert states(db) == [("done", "new", None)] * 2
 
 
 def test_an_absent_service_loses_nothing(db: Connection, scripted: ScriptedService) -> None:

@@ -1,4 +1,4 @@
-"""The service killed, hung and absent, seen from SQL: a clear error, nothing lost, no backend and no server restarted."""
+"""The service killed, hung and absent, seen from SQL: a clear error, nothing lost, neither backend nor server anew."""
 
 from __future__ import annotations
 

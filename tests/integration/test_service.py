@@ -113,6 +113,14 @@ def test_a_full_queue_refuses_at_once_and_queries_still_pass(start: Start) -> No
     assert service.analyse(b"good")["name"] == "good"
 
 
+def test_a_request_of_many_pictures_does_not_fill_the_queue(start: Start) -> None:
+    service = start("--workers", "1", "--queue-limit", "2")
+    pictures = [b"picture %d" % number for number in range(100)]
+    header, [matrix] = service.ask("embed_image", {}, *pictures)
+    assert header["n"] == 100
+    np.testing.assert_array_equal(np.frombuffer(matrix, "<f4").reshape(-1, DIM), [vector_of(p) for p in pictures])
+
+
 def test_a_query_goes_ahead_of_waiting_files_and_a_gone_client_waits_no_more(start: Start) -> None:
     service = start("--workers", "1")
     requests = [("analyse", {"format": "step"}, [b"slow"])] * 20

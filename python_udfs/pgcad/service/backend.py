@@ -44,7 +44,13 @@ class ServiceBackend:
     async def geometry(self, job: str, requests: Sequence[Request]) -> list[Answer]:
         urgent = job != "analyse"
         limit_s = self._config.query_limit_s if urgent else self._config.file_limit_s
-        answers = [asyncio.ensure_future(self._pool.run(job, *request, limit_s, urgent)) for request in requests]
+        share = asyncio.Semaphore(self._pool.size)  # one request takes its turns, however many files it brings
+
+        async def run(request: Request) -> Answer:
+            async with share:
+                return await self._pool.run(job, *request, limit_s, urgent)
+
+        answers = [asyncio.create_task(run(request)) for request in requests]
         try:
             return await asyncio.gather(*answers)
         finally:  # after an error nobody waits for the others

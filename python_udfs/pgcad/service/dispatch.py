@@ -19,6 +19,7 @@ Request = tuple[dict[str, Any], Payloads]
 
 VIEWS = 10
 POINTS = (2048, 6)
+CHUNK = 32
 
 
 class Space(Protocol):
@@ -169,13 +170,17 @@ OPERATIONS: dict[str, Callable[[dict[str, Any], Payloads, Backend], Coroutine[An
 async def _cached(
     kind: str, contents: Sequence[bytes], compute: Callable[[list[int]], Awaitable[Matrix]], backend: Backend
 ) -> Matrix:
-    """One row per content; `compute` gets the indices of those that the cache does not have, each content once."""
+    """One row per content; `compute` gets the indices of those that the cache does not have, each content once.
+
+    It gets CHUNK at a time, so that a request of a thousand pictures never has them all decoded at once.
+    """
     keys = [VectorCache.key(kind, content) for content in contents]
     first = {key: index for index, key in reversed(list(enumerate(keys)))}
     known = {key: backend.cache.get(key) for key in first}
     missing = [index for key, index in first.items() if known[key] is None]
-    if missing:
-        for index, vector in zip(missing, await compute(missing), strict=True):
+    for start in range(0, len(missing), CHUNK):
+        chunk = missing[start : start + CHUNK]
+        for index, vector in zip(chunk, await compute(chunk), strict=True):
             known[keys[index]] = vector
             backend.cache.put(keys[index], vector)
     return np.array([known[key] for key in keys], dtype=np.float32).reshape(-1, backend.space.dim)

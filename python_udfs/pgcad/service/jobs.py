@@ -10,6 +10,7 @@ import numpy as np
 from pgcad.errors import CadError
 
 Answer = tuple[dict[str, Any], list[bytes]]
+IMAGE_SIDE = 1024  # pixels: twice what the encoder looks at, and never more than 3 MiB on the way to it
 Job = Callable[[Mapping[str, Any], Sequence[bytes]], Answer]
 
 
@@ -40,11 +41,14 @@ def cloud_points(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer
 
 
 def decode_image(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
-    """Payload: a PNG or JPEG file. Answer: its shape (height, width, 3) and the uint8 pixels."""
+    """Payload: a PNG or JPEG file. Answer: its shape (height, width, 3) and the uint8 pixels, scaled down to fit."""
+    from PIL import Image
+
     from pgcad.geometry.images import decode_image as decode
 
-    pixels = decode(payloads[0])
-    return {"shape": list(pixels.shape)}, [pixels.tobytes()]
+    picture = Image.fromarray(decode(payloads[0]))
+    picture.thumbnail((IMAGE_SIDE, IMAGE_SIDE))
+    return {"shape": [picture.height, picture.width, 3]}, [picture.tobytes()]
 
 
 JOBS: dict[str, Job] = {job.__name__: job for job in (analyse, shape_points, cloud_points, decode_image)}

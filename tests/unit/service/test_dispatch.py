@@ -45,6 +45,13 @@ def test_repeated_texts_come_from_the_cache(backend: InlineBackend, space: TinyS
     assert space.batches == [2, 2]
 
 
+def test_a_large_request_is_worked_on_in_chunks(backend: InlineBackend, space: TinySpace) -> None:
+    texts = [f"part {number}" for number in range(2 * dispatcher.CHUNK + 1)]
+    answer = ask(backend, "embed_text", {"texts": texts})
+    assert space.batches == [dispatcher.CHUNK, dispatcher.CHUNK, 1]
+    np.testing.assert_array_equal(rows(answer), [vector_of(text.encode()) for text in texts])
+
+
 def test_a_query_of_several_parts_names_its_rows(backend: InlineBackend) -> None:
     header = {"text": "nut", "image": True, "shape": True, "format": "step"}
     answer = ask(backend, "embed_multi", header, b"picture", b"file")

@@ -360,9 +360,9 @@ def _clear_errors() -> Iterator[None]:
     from pgcad.errors import CadError
 
     from pgcad_load.cluster import ClusterError
+    from pgcad_load.crew import LoadError
     from pgcad_load.display import printable
     from pgcad_load.kicad import KicadError
-    from pgcad_load.loading import LoadError
     from pgcad_load.search import SearchError
     from pgcad_load.sidecar import SidecarError
 

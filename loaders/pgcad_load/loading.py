@@ -1,38 +1,25 @@
-"""One load: a thread that fills the queue, N connections that work on it, and a progress bar that watches it."""
+"""One load: fill the queue, see every file of it through, and show how far it is."""
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from queue import SimpleQueue
 from urllib.parse import unquote
 
-import psycopg
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from pgcad_load.connection import Connection, connect
+from pgcad_load.crew import Crew, Feed, Patience
 from pgcad_load.display import console, printable, printable_path
 from pgcad_load.ingest_queue import Enqueued
 
 POLL_S = 0.5
-RETRY_S = 2.0
-CALL_ROWS = 32  # rows a worker takes in one call: few enough that it soon hears that the load is over
-SERVICE_AWAY = frozenset({"08001", "08006", "53300", "57014"})  # unreachable, lost, its queue full, no answer in time
-
-Feed = Callable[[Connection], Iterator[Enqueued]]
-
-
-class LoadError(Exception):
-    """The load cannot go on. Nothing is lost: what is queued stays queued."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to load: the database, how many connections work, and how long to wait for a service that is down."""
+    """How to load: the database, how many connections work, and how long to wait for a service that is away."""
 
     dsn: str
     jobs: int
@@ -63,6 +50,11 @@ class Tally:
     def finished(self) -> int:
         return self.new + self.duplicate + len(self.failures)
 
+    @property
+    def total(self) -> int:
+        """Files that this load has to see through."""
+        return max(self.expected - self.already, self.finished + len(self.open_ids))
+
     def arrive(self, batch: Enqueued) -> None:
         """Take in a batch that was queued."""
         self.already += len(batch.done_ids)
@@ -89,107 +81,27 @@ class Tally:
                 self.new += 1
 
 
-class Patience:
-    """How long the encoder service has been away, over all connections of a load, and when to give up."""
-
-    def __init__(self, limit_s: float) -> None:
-        self._limit_s = limit_s
-        self._lock = threading.Lock()
-        self._away_since: float | None = None
-        self.message = ""
-
-    def answered(self) -> None:
-        """Note that the service works."""
-        with self._lock:
-            self._away_since, self.message = None, ""
-
-    def away(self, error: psycopg.Error) -> None:
-        """Note that the service is away. Raises LoadError once that has lasted too long."""
-        with self._lock:
-            self._away_since = self._away_since or time.monotonic()
-            left_s = self._limit_s - (time.monotonic() - self._away_since)
-            self.message = f"waiting for the encoder service ({max(left_s, 0):.0f} s more)"
-        if left_s <= 0:
-            raise LoadError(
-                f"The encoder service has not answered for {self._limit_s:.0f} s: {error.diag.message_primary}. "
-                "Start it (`pgcad up` or `pgcad serve`), then run the same command again: it goes on where it stopped."
-            ) from error
-
-
 def run(feed: Feed, expected: int, options: Options) -> Tally:
-    """Queue what `feed` yields and see it through. Raises LoadError, psycopg.Error and KeyboardInterrupt."""
-    tally = Tally(expected)
-    patience = Patience(options.wait_s)
-    stop = threading.Event()
-    arrivals: SimpleQueue[Enqueued] = SimpleQueue()
-    with ThreadPoolExecutor(options.jobs + 1) as threads, connect(options.dsn) as watcher, _progress() as progress:
+    """Queue what `feed` yields and see it through. Raises LoadError and psycopg.Error."""
+    tally, patience = Tally(expected), Patience(options.wait_s)
+    with connect(options.dsn) as watcher, _progress() as progress:
         if options.retry_failed:
             watcher.execute("select cad.retry_failed()")
-        workers = [connect(options.dsn) for _ in range(options.jobs)]
-        feeding = threads.submit(_feed, feed, options.dsn, arrivals, stop)
-        working = [threads.submit(_work, worker, patience, stop) for worker in workers]
         bar = progress.add_task("loading", total=expected, failed=0)
-        try:
-            while not feeding.done() or not arrivals.empty() or tally.open_ids:
-                _raise_first([feeding, *working])
-                while not arrivals.empty():
-                    tally.arrive(arrivals.get())
+        with Crew(feed, options.dsn, options.jobs, patience) as crew:
+            while crew.still_filling() or tally.open_ids:
+                while not crew.arrivals.empty():
+                    tally.arrive(crew.arrivals.get())
                 tally.settle(watcher)
-                total = max(expected - tally.already, tally.finished + len(tally.open_ids))
                 progress.update(
                     bar,
                     completed=tally.finished,
-                    total=total,
+                    total=tally.total,
                     failed=len(tally.failures),
                     description=patience.message or "loading",
                 )
-                stop.wait(POLL_S if tally.open_ids or not feeding.done() else 0)
-            _raise_first([feeding])
-            stop.set()
-        finally:
-            if not stop.is_set():
-                stop.set()
-                for worker in workers:
-                    worker.cancel_safe(timeout=RETRY_S)
-            for future in working:
-                future.exception()
-            for worker in workers:
-                worker.close()
+                time.sleep(POLL_S if tally.open_ids else 0.05)
     return tally
-
-
-def _feed(feed: Feed, dsn: str, arrivals: SimpleQueue[Enqueued], stop: threading.Event) -> None:
-    with connect(dsn) as connection:
-        for batch in feed(connection):
-            arrivals.put(batch)
-            if stop.is_set():
-                return
-
-
-def _work(connection: Connection, patience: Patience, stop: threading.Event) -> None:
-    while not stop.is_set():
-        try:
-            started = time.monotonic()
-            connection.execute("call cad.ingest_pending(max_rows => %s)", [CALL_ROWS])
-        except (psycopg.OperationalError, psycopg.errors.ConnectionException) as error:
-            if not _service_is_away(error):
-                raise
-            patience.away(error)
-            stop.wait(RETRY_S)
-        else:
-            patience.answered()
-            stop.wait(max(0.0, POLL_S - (time.monotonic() - started)))  # an empty queue answers at once
-
-
-def _service_is_away(error: psycopg.Error) -> bool:
-    """Whether the database itself answered, and said that the encoder service did not."""
-    return error.diag.severity is not None and error.sqlstate in SERVICE_AWAY
-
-
-def _raise_first(futures: list[Future[None]]) -> None:
-    for future in futures:
-        if future.done():
-            future.result()
 
 
 def readable_uri(source_uri: str) -> str:

@@ -44,6 +44,7 @@ def save_checkpoint(folder: Path, towers: Mapping[str, torch.nn.Module], fusion:
     metadata = {"format": FORMAT, "fusion": json.dumps(vars(fusion)), **backbone_hashes()}
     partial = folder / f"{TOWERS_FILE}.partial"
     save_file(tensors, partial, metadata)
+    partial.chmod(0o644)  # safetensors keeps it to its owner, but the service may run as another user
     partial.rename(folder / TOWERS_FILE)
     (folder / SUMS_FILE).write_text(f"{_sha256(folder / TOWERS_FILE)}  {TOWERS_FILE}\n", encoding="ascii")
 

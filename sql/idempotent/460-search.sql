@@ -58,11 +58,11 @@ set search_path from current
 set plan_cache_mode = force_custom_plan
 as $$
 declare
-    -- Measured: comparing 10,000 parts takes about as long as an HNSW scan that feeds a rerank of this size.
-    exact_matching constant int := 10000;
+    -- Measured: comparing 5,000 parts one by one takes about as long as an HNSW scan for 200.
+    exact_matching constant int := 5000;
     indexed_most constant int := 2000;
 begin
-    most := greatest(250, 2 * k);
+    most := greatest(200, 2 * k);
     select count(*) into matching
     from (select from cad._matching(filters) limit greatest(exact_matching + 1, most)) as m;
     if asked.fused_vec is null then

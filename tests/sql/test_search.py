@@ -90,7 +90,7 @@ def test_plan_follows_the_number_of_matching_parts(db: Database, rng: np.random.
     insert(db, [random_part(rng, number) for number in range(300)])
     db.execute(
         "insert into cad.model (name, kind, format, family, sha256)"
-        " select 'x', 'part', 'step', 'other', sha256(int4send(n)) from generate_series(1, 9900) as n"
+        " select 'x', 'part', 'step', 'other', sha256(int4send(n)) from generate_series(1, 4900) as n"
     )
     probe = unit_vector(rng)
     assert stages(db, probe)["plan"][0] == {"strategy": "hnsw", "reason": "many parts match"}
@@ -98,7 +98,7 @@ def test_plan_follows_the_number_of_matching_parts(db: Database, rng: np.random.
     assert bolts["plan"][0] == {"strategy": "exact", "reason": "few parts match"}
     assert stages(db, probe, k=5000)["plan"][0] == {"strategy": "exact", "reason": "many hits wanted"}
     assert stages(db, probe, options={"against": "text"})["plan"][0]["strategy"] == "exact"
-    # 300 of the 10,200 parts have vectors: what the index cannot give is made up for
+    # 300 of the 5,200 parts have vectors: what the index cannot give is made up for
     assert len(search(db, probe, 400)) == 400
 
 

@@ -102,6 +102,27 @@ $$;
 comment on function cad._require_encoder(text) is
 'Refuses vectors of another encoder than the one of the space; the first part decides which that is.';
 
+create or replace function cad._store_answer(answer cad._analysis) returns void
+language plpgsql volatile parallel unsafe
+set search_path from current
+as $$
+begin
+    perform cad._store_part(answer.ingest_id, answer);
+exception
+    -- The whole classes 22, 23, 54 and 0A: what this file brought cannot be stored. Everything else is passed on.
+    when data_exception or integrity_constraint_violation or program_limit_exceeded or feature_not_supported then
+        perform cad._store_failure(answer.ingest_id, jsonb_build_object('sqlstate', sqlstate, 'message', sqlerrm));
+    when disk_full then
+        raise exception using
+            errcode = 'disk_full',
+            message = sqlerrm,
+            hint = 'Make room on the disk. Nothing is lost: call cad.ingest_pending() again.';
+end
+$$;
+
+comment on function cad._store_answer(cad._analysis) is
+'Stores what the encoders made of a file; a file whose data cannot be stored fails alone.';
+
 create or replace function cad._ingest_batch(
     batch_size integer, out claimed integer, out worked integer, out failure jsonb
 )
@@ -110,46 +131,38 @@ set search_path from current
 as $$
 declare
     files bigint[] := cad._claim(batch_size);
-    known record;
+    twins bigint[]; -- files whose bytes are a part already
+    twin record;
     answer cad._analysis;
 begin
     claimed := cardinality(files);
     worked := 0;
-    for known in
-        select i.ingest_id, m.model_id
-        from cad.ingest as i
+    twins := array(
+        select i.ingest_id from cad.ingest as i
         inner join cad.model as m on m.sha256 = i.sha256
         where i.ingest_id = any(files)
-        order by i.sha256, i.ingest_id
-    loop
-        perform cad._store_alias(known.ingest_id, known.model_id);
-        files := array_remove(files, known.ingest_id);
-        worked := worked + 1;
-    end loop;
-
+    );
+    files := array(select f.id from unnest(files) with ordinality as f (id, place) where f.id <> all(twins) order by f.place);
     for answer in select * from cad._analyse(files) where files <> '{}' loop
         if answer.error is null then
             perform cad._require_encoder(answer.encoder_version);
-            begin
-                perform cad._store_part(answer.ingest_id, answer);
-            exception
-                -- The whole classes 22, 23, 54 and 0A: what this file brought cannot be stored. All else is passed on.
-                when data_exception or integrity_constraint_violation or program_limit_exceeded or feature_not_supported then
-                    perform cad._store_failure(
-                        answer.ingest_id, jsonb_build_object('sqlstate', sqlstate, 'message', sqlerrm)
-                    );
-                when disk_full then
-                    raise exception using
-                        errcode = 'disk_full',
-                        message = sqlerrm,
-                        hint = 'Make room on the disk. Nothing is lost: call cad.ingest_pending() again.';
-            end;
+            perform cad._store_answer(answer);
         elsif (answer.error ->> 'of_file')::boolean then
             perform cad._store_failure(answer.ingest_id, answer.error);
         else
             failure := answer.error;
             continue;
         end if;
+        worked := worked + 1;
+    end loop;
+    for twin in
+        select i.ingest_id, m.model_id
+        from cad.ingest as i
+        inner join cad.model as m on m.sha256 = i.sha256
+        where i.ingest_id = any(twins)
+        order by i.sha256, i.ingest_id
+    loop
+        perform cad._store_alias(twin.ingest_id, twin.model_id);
         worked := worked + 1;
     end loop;
 end
@@ -172,12 +185,16 @@ begin
         raise exception 'batch_size must be at least 1 and max_rows at least 0'
             using errcode = 'invalid_parameter_value', hint = 'Leave them out for the whole queue in batches of 8.';
     end if;
-    select * into batch from cad._ingest_batch(least(batch_size, room)::integer);
+    begin
+        select * into batch from cad._ingest_batch(least(batch_size, room)::integer);
+    exception when deadlock_detected or serialization_failure then -- two sessions wrote the same parts: one tries again
+        select 1 as claimed, 0 as worked, jsonb_build_object('sqlstate', sqlstate, 'message', sqlerrm) as failure into batch;
+    end;
     room := room - batch.worked;
     finished := batch.claimed = 0;
     pause_s := 0;
     retries := case when batch.worked > 0 then 0 else retries end;
-    if batch.failure ->> 'sqlstate' = '53300' and retries < 6 then -- queue full: others are working, wait for them
+    if batch.failure ->> 'sqlstate' in ('53300', '40P01', '40001') and retries < 6 then -- others are working: wait
         pause_s := 0.25 * 2 ^ retries;
         retries := retries + 1;
     elsif batch.failure is not null then

@@ -78,7 +78,7 @@ comment on function cad._prepare_partition(text, text) is
 create or replace function cad._attach_partition(space text, family text) returns void
 language plpgsql volatile parallel unsafe security definer
 set search_path from current
-set lock_timeout = '5s'
+set lock_timeout = '2s'
 as $$
 declare
     partition text := cad._partition_name(space, family);
@@ -88,6 +88,9 @@ begin
     if cad._is_promoted(space, family) then
         return;
     end if;
+    -- Writers wait from here on, readers only for the attaching. In the order in which ingest takes its locks: attaching
+    -- locks cad.model too, for the foreign key.
+    lock table cad.model in share row exclusive mode;
     execute format('lock table cad.%I in share row exclusive mode', source);
     perform cad._catch_up(space, family);
     execute format('delete from cad.%I where family = $1', source) using family;

@@ -12,7 +12,7 @@ as $$
         ]::name[]) then 'admin'
         when function_name = any(array[
             'ingest_pending', 'retry_failed', '_analyse', '_claim', '_ingest_batch', '_ingest_step', '_require_encoder',
-            '_store_alias', '_store_failure', '_store_model', '_store_part'
+            '_store_alias', '_store_answer', '_store_failure', '_store_model', '_store_part'
         ]::name[]) then 'loader'
         else 'reader'
     end

@@ -17,7 +17,7 @@ from pgcad_load.ingest_queue import Enqueued
 PAUSE_S = 0.5  # between calls on an empty queue
 RETRY_S = 2.0  # between calls while the service is away
 CALL_ROWS = 32  # rows of one call: few enough to hear soon that the load is over
-SERVICE_AWAY = frozenset({"08001", "08006", "53300", "57014"})  # unreachable, lost, its queue full, no answer in time
+SERVICE_AWAY = frozenset({"08001", "08006", "53300", "57014", "57P01"})  # as docs/errors.md says of the service
 
 Feed = Callable[[Connection], Iterator[Enqueued]]
 
@@ -100,15 +100,10 @@ class Crew:
             except psycopg.OperationalError as error:
                 if self._stop.is_set():
                     return
-                if not _service_is_away(error):
+                if connection.closed or error.sqlstate not in SERVICE_AWAY:
                     raise
                 self._patience.away(error)
                 self._stop.wait(RETRY_S)
             else:
                 self._patience.answered()
                 self._stop.wait(max(0.0, PAUSE_S - (time.monotonic() - started)))
-
-
-def _service_is_away(error: psycopg.Error) -> bool:
-    """Whether the database itself answered, and said that the encoder service did not."""
-    return error.diag.severity is not None and error.sqlstate in SERVICE_AWAY

@@ -74,7 +74,7 @@ system:
 	@touch $@
 
 extension: .venv/package system
-	@$(BIN)/python extensions/build.py --install
+	@$(BIN)/python extensions/build.py --install >/dev/null
 
 # --- maintenance ----------------------------------------------------------------------------------------------------
 

@@ -23,10 +23,7 @@ command -v "$pg_config" >/dev/null || fail "no pg_config; install postgresql-ser
 server_major=$("$pg_config" --version | sed 's/^[^0-9]*\([0-9]*\).*/\1/')
 control=$("$pg_config" --sharedir)/extension/vector.control
 
-if [ -f "$control" ]; then
-    say "pgvector $(sed -n "s/^default_version = '\(.*\)'/\1/p" "$control") is installed for PostgreSQL $server_major"
-    exit 0
-fi
+[ -f "$control" ] && exit 0 # installed already
 
 package=postgresql-$server_major-pgvector
 if apt-cache policy "$package" 2>/dev/null | grep -q 'Candidate: [0-9]'; then

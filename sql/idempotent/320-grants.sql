@@ -6,9 +6,9 @@ set search_path from current
 as $$
     select case
         when function_name = any(array[
-            'add_space', 'grant_to', 'promote_family', '_attach_partition', '_catch_up', '_prepare_partition', '_promotable',
-            '_create_vector_index',
-            '_share_grants'
+            'add_space', 'doctor', 'grant_to', 'promote_family', '_attach_partition', '_catch_up', '_doctor_data',
+            '_doctor_encoder', '_doctor_indexes', '_doctor_installation', '_doctor_session_path', '_prepare_partition',
+            '_promotable', '_create_vector_index', '_share_grants'
         ]::name[]) then 'admin'
         when function_name = any(array[
             'ingest_pending', 'retry_failed', '_analyse', '_claim', '_ingest_batch', '_ingest_step', '_require_encoder',

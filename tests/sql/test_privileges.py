@@ -109,6 +109,7 @@ def test_a_reader_searches_and_embeds_and_changes_nothing(
         "call cad.ingest_pending()",
         "update cad.model set name = 'mine'",
         "select cad.add_space('mine', 3)",
+        "select * from cad.doctor()",
         "select cad._attach_partition('cad', 'bolts')",
         "select cad.grant_to('test_reader', 'admin')",
     ):
@@ -138,6 +139,7 @@ def test_an_admin_maintains(db: Connection, connect: Any, scripted: ScriptedServ
     admin.execute("select cad.add_space('mine', 3)")
     admin.execute("call cad.promote_family('bolts')")
     admin.execute("update cad.fusion_weight set lexical = 1")
+    assert admin.execute("select status from cad.doctor() where check_name = 'encoder service'").fetchone() == ("ok",)
     assert admin.execute("select cad._is_promoted('cad', 'bolts')").fetchone() == (True,)
     admin.execute("delete from cad.model")
     assert admin.execute("select count(*) from cad.space_cad").fetchone() == (0,)

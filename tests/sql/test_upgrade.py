@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pgcad
 import psycopg
 import pytest
 from sql_catalogue import bodies, members
@@ -117,6 +118,10 @@ def test_a_version_is_released_once(build: ModuleType, incremental: Path) -> Non
     source = build.Source("0.1.0", "", (), (), ("0.1.0",))
     with pytest.raises(build.BuildError, match="released already"):
         build.freeze(source, incremental / "frozen.txt")
+
+
+def test_extension_and_package_are_one_version(build: ModuleType) -> None:
+    assert build.read_source().version == pgcad.__version__
 
 
 def test_versions_are_ordered_as_numbers(build: ModuleType) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from queue import SimpleQueue
 from types import TracebackType
 
@@ -72,9 +73,10 @@ class Crew:
     def __exit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:
         """Let every call in hand finish, or cancel them when the load ends by an error or Ctrl-C."""
         self._stop.set()
-        for connection in self._connections:
-            if kind is not None:
-                connection.cancel_safe(timeout=RETRY_S)
+        if kind is not None:
+            for connection in self._connections:
+                with suppress(psycopg.Error):  # the server may be what has gone
+                    connection.cancel_safe(timeout=RETRY_S)
         self._threads.shutdown()
         for connection in self._connections:
             connection.close()

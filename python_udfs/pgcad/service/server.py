@@ -24,6 +24,7 @@ from pgcad.service.frames import ByteBudget, Frame, error_header, payload_bytes,
 from pgcad.service.listener import listening_socket
 from pgcad.service.logs import Log
 from pgcad.service.pool import Pool, WorkerLimits
+from pgcad.service.process import keep_freed_memory
 from pgcad.service.supervisor import supervise
 
 PIPELINE_LIMIT = 64
@@ -199,6 +200,7 @@ def load_cad_space(config: ServiceConfig) -> Space:
     """The trained encoders, on the device asked for; each has run once, so that the first query pays for nothing."""
     # Threads that spin while they wait would take the cores from the geometry workers.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_freed_memory(256 << 20)
     import torch
 
     from pgcad.encoders.space import CadSpace

@@ -13,6 +13,7 @@ from uuid import UUID
 from psycopg import sql
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -74,6 +75,11 @@ class Answer:
     statement: str
     elapsed_ms: float
 
+    @property
+    def summary(self) -> str:
+        """How many hits in what time."""
+        return f"{len(self.hits)} {'hit' if len(self.hits) == 1 else 'hits'} in {self.elapsed_ms:.0f} ms"
+
 
 def ask(connection: Connection, question: Question) -> Answer:
     """Put `question` to the database. Raises SearchError, OSError and psycopg.Error."""
@@ -90,7 +96,7 @@ def ask(connection: Connection, question: Question) -> Answer:
 
 def table(answer: Answer) -> Table:
     """The hits for a terminal."""
-    result = Table(title=None, caption=f"{len(answer.hits)} hits in {answer.elapsed_ms:.0f} ms", caption_justify="left")
+    result = Table(box=SIMPLE_HEAD, caption=answer.summary, caption_justify="left")
     for column in ("", "part number", "name", "family"):
         result.add_column(column, overflow="fold")
     for column in ("score", "text", "image", "shape", "words"):
@@ -100,7 +106,7 @@ def table(answer: Answer) -> Table:
         numbers = [hit.score, *hit.scores.values()]
         result.add_row(
             *(Text(printable(text)) for text in texts),
-            *("" if number is None else f"{number:.3f}" for number in numbers),
+            *("" if number is None else f"{number:.2f}" for number in numbers),
         )
     return result
 

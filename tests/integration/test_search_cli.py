@@ -51,7 +51,7 @@ def test_every_kind_of_question_is_answered(
     narrow = pgcad("search", "bolt", "--family", "flange_bolt", "--filters", '{"material": "steel"}')
     assert "5 hits in" in narrow.output
     against = pgcad("search", "bolt", "-k", 1, "--options", '{"against": "shape", "strategy": "exact"}')
-    assert "1 hits in" in against.output
+    assert "1 hit in" in against.output
 
 
 def test_what_the_database_refuses_is_shown_with_its_hint(pgcad: Callable[..., Result]) -> None:

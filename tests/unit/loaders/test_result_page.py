@@ -58,7 +58,7 @@ def test_the_page_tells_what_was_asked_and_found() -> None:
         "六角头螺栓",
         "ISO4014-M8x40 · hex_bolt · steel",
         "53.3 × 15.0 × 13.0 mm",
-        "1 hits in 12 ms",
+        "1 hit in 12 ms",
     ):
         assert expected in text
 

@@ -29,6 +29,7 @@ import psutil
 import psycopg
 from pgcad import client
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 SUPERUSER = "postgres"
 DATABASE = "cad"
@@ -93,12 +94,12 @@ class LocalCluster:
 
     @property
     def socket_dir(self) -> Path:
-        """Folder of the Unix sockets; in the temporary folder when the state's own path is too long for one."""
+        """Folder of the Unix sockets; elsewhere when the state's own path is too long for one."""
         inside = self.state / "run"
         if len(os.fsencode(inside / "encoder.sock")) <= SOCKET_PATH_LIMIT - 8:
             return inside
         digest = hashlib.sha256(os.fsencode(self.state)).hexdigest()[:12]
-        return Path(tempfile.gettempdir()) / f"pgcad-{self.owner}-{digest}"
+        return Path("/run" if os.geteuid() == 0 else tempfile.gettempdir()) / f"pgcad-{self.owner}-{digest}"
 
     @property
     def encoder_socket(self) -> Path:
@@ -119,7 +120,7 @@ class LocalCluster:
 
     def dsn(self, database: str = DATABASE) -> str:
         """A libpq connection string through the Unix socket, as superuser."""
-        return f"host={self.socket_dir} port={self.port} user={SUPERUSER} dbname={database}"
+        return make_conninfo(host=str(self.socket_dir), port=self.port, user=SUPERUSER, dbname=database)
 
     def connect(self, database: str = DATABASE) -> psycopg.Connection[Any]:
         return psycopg.connect(self.dsn(database), autocommit=True)
@@ -170,8 +171,8 @@ class LocalCluster:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if os.geteuid() == 0:
                 shutil.chown(folder, self.owner, self.owner)
-        if folder.stat().st_uid != pwd.getpwnam(self.owner).pw_uid:
-            raise ClusterError(f"{folder} belongs to somebody else; remove it, or run as its owner")
+            elif folder.lstat().st_uid != os.geteuid():  # made by somebody else in a folder open to all, or a link
+                raise ClusterError(f"{folder} belongs to somebody else; remove it, or run as its owner")
         if subprocess.run(["test", "-w", self.state], **self._as_owner()).returncode != 0:
             raise ClusterError(
                 f"the user {self.owner} cannot reach {self.state}; choose a folder that it can, "

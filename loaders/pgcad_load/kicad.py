@@ -171,4 +171,4 @@ def _run(command: list[str], folder: Path, advice: str) -> None:
     except FileNotFoundError as error:
         raise KicadError(f"{command[0]} is not on this machine: load-kicad needs Debian or a derivative.") from error
     if finished.returncode:
-        raise KicadError(f"{advice}: {finished.stderr.strip().splitlines()[-1:]}")
+        raise KicadError(f"{advice}. It said: {finished.stderr.strip()}")

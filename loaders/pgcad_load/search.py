@@ -96,7 +96,7 @@ def ask(connection: Connection, question: Question) -> Answer:
 
 def table(answer: Answer) -> Table:
     """The hits for a terminal."""
-    result = Table(box=SIMPLE_HEAD, caption=answer.summary, caption_justify="left")
+    result = Table(box=SIMPLE_HEAD, pad_edge=False, caption=answer.summary, caption_justify="left")
     for column in ("", "part number", "name", "family"):
         result.add_column(column, overflow="fold")
     for column in ("score", "text", "image", "shape", "words"):

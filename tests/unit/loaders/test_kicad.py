@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from pgcad_load import kicad
-from pgcad_load.kicad import Caption, parse_footprint
+from pgcad_load.kicad import Caption, KicadError, parse_footprint
 
 FOOTPRINT = """(footprint "SOIC-8" (version 20211014) (generator pcbnew)
   (layer "F.Cu")
@@ -86,3 +86,16 @@ def test_what_is_unpacked_is_not_fetched_again(tmp_path: Path) -> None:
 def test_the_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PGCAD_CACHE", str(tmp_path / "here"))
     assert kicad.cache_folder() == tmp_path / "here"
+
+
+def test_without_apt_the_message_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(KicadError, match="apt-get is not on this machine"):
+        kicad.fetch(tmp_path / "cache")
+
+
+def test_a_damaged_package_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "kicad-packages3d_6.deb").write_text("no package")
+    with pytest.raises(KicadError, match="damaged"):
+        kicad.fetch(tmp_path)
+    assert not (tmp_path / kicad.SHARE).exists()

@@ -98,7 +98,7 @@ def _raise(error: OSError) -> None:
 
 
 def _name_from(path: Path) -> str:
-    return " ".join(valid_text(path.stem).split()) or UNCLASSIFIED
+    return " ".join(valid_text(path.stem).split()) or "unnamed"
 
 
 def _family_from(path: Path, root: Path) -> str:

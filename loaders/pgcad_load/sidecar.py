@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def read_table(path: Path) -> dict[Path, Metadata]:
         file = row.pop("file", None)
         if not isinstance(file, str) or not file:
             raise SidecarError(f"{where}: no file name. Give each row a column `file`, relative to {path.parent}.")
-        table[path.parent / file] = _typed(row, where)
+        table[Path(os.path.normpath(path.parent / file))] = _typed(row, where)
     return table
 
 
@@ -106,7 +107,7 @@ def _typed(row: Mapping[str, Any], where: str) -> Metadata:
     """`row` with numbers as numbers, tags as a list, and text that a database can store."""
     metadata: Metadata = {}
     for key, value in row.items():
-        if value is None:
+        if value is None or value == "":
             continue
         if key in NUMBERS:
             metadata[key] = _number(value, f"{where}: {key}")

@@ -14,11 +14,10 @@ from typing import Any
 
 import psycopg
 import pytest
-from click.testing import Result
 from pgcad_load.cli import app
 from pgcad_load.cluster import LocalCluster
 from service_doubles.scripted import Answer, ScriptedService
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 Database = psycopg.Connection[Any]
 

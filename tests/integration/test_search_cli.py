@@ -6,10 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import Result
 from pgcad_load.cli import SAMPLES, app
 from pgcad_load.cluster import LocalCluster
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 FOLDERS = ("flange_bolt", "bracket", "ball_bearing", "pulley")
 QUERIES = SAMPLES / "queries"

@@ -27,7 +27,7 @@ def test_csv_of_a_spreadsheet_with_byte_order_mark_and_line_break_in_a_cell(tmp_
 
 @pytest.mark.parametrize(
     "document",
-    [[{"file": "a.stl", "name_zh": "螺栓"}], {"a.stl": {"name_zh": "螺栓"}}],
+    [[{"file": "./sub/../a.stl", "name_zh": "螺栓", "material": ""}], {"a.stl": {"name_zh": "螺栓"}}],
     ids=["list of rows", "object by file"],
 )
 def test_json_tables(tmp_path: Path, document: object) -> None:

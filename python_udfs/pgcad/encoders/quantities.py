@@ -31,7 +31,7 @@ _GRID = re.compile(r"(?<![\d.])(\d{1,2})x(\d{1,3})(?![\d.x]|\s*mm)")
 _PINS = re.compile(
     r"(?:pins|leads|contacts|针数|引脚数|脚数)[\s:=]+(\d{1,4})(?![\d.])"
     r"|(?<![\d.])(\d{1,4})[\s-]*(?:pins?|leads?|contacts?|ways?|positions?|balls?|pads?|poles?|circuits?|针|引脚|脚|芯|位)"
-    r"|(?<![a-z])[a-z]*(?:dip|soic|sop|so|qfn|qfp|dfn|bga|lga|son|sip|plcc)[\s-]?(\d{1,4})(?!\s*mm|[\d.])"
+    r"|(?<![a-z])[a-z]*(?:dip|soic|sop|so|qfn|qfp|dfn|bga|lga|son|sip|plcc)[\s-]?(\d{1,4})(?!\s*mm|[\d.x])"
 )
 _THREAD = re.compile(rf"(?<![a-z\d])m{_NUMBER}(?:\s*x\s*{_NUMBER})?(?![a-z])(?:\s*x\s*{_NUMBER})?")
 _LENGTHS = re.compile(rf"((?:{_NUMBER}\s*x\s*)*{_NUMBER})\s*(mm|cm|inch|in|mil)(?![a-z])")

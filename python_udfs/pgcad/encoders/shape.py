@@ -14,7 +14,7 @@ from torch.nn.functional import gelu, normalize
 
 from pgcad.encoders.log_grid import log_grid
 
-POINTS, COARSE, NEIGHBOURS = 1024, 256, 16
+POINTS, COARSE, NEIGHBOURS = 1024, 128, 16
 CLOUD = 2048
 SIZE_LOW_MM, SIZE_HIGH_MM, SIZE_BINS = 0.05, 2000.0, 96
 _HARMONICS = 64
@@ -33,7 +33,7 @@ class ShapeFeatures:
     """What the tower reads, for n clouds.
 
     `points` (n, 1024, 6): coordinates within ±1 and normals, in the part's frame; `near` and `coarse_near`
-    (n, 256, 16): for every fourth point its neighbours among all points, and among every fourth; `whole`
+    (n, 128, 16): for every eighth point its neighbours among all points, and among every eighth; `whole`
     (n, GLOBAL_WIDTH): size and periods; `extents_mm` (n, 3) ascending.
     """
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 RANDOM_VIEWS = 2
-FILE_TIMEOUT_S = 60
-_NICENESS = 10
+FILE_CPU_LIMIT_S = 60
+_NICENESS = 5
 _FAILED = "failed.tsv"
 
 
@@ -62,10 +62,10 @@ def load_record(folder: Path, key: str) -> Record:
         return Record(stored["points"], [pngs[start:end] for start, end in slices], str(stored["sha256"]))
 
 
-def prepare(sources: Sequence[Source], folder: Path, workers: int = 2, timeout_s: int = FILE_TIMEOUT_S) -> list[str]:
+def prepare(sources: Sequence[Source], folder: Path, workers: int = 2, cpu_limit_s: int = FILE_CPU_LIMIT_S) -> list[str]:
     """Prepare what is missing in `folder`, in `workers` niced processes; returns the keys that failed.
 
-    A file that crashes its process or takes longer than `timeout_s` is listed in failed.tsv and not tried again.
+    A file that crashes its process or takes more than `cpu_limit_s` of processor time is listed in failed.tsv and not tried again.
     """
     folder.mkdir(parents=True, exist_ok=True)
     failed = _failed_keys(folder)
@@ -89,7 +89,7 @@ def prepare(sources: Sequence[Source], folder: Path, workers: int = 2, timeout_s
             shares[worker] = remaining
             running.pop(worker, None)
             if remaining:
-                running[worker] = context.Process(target=_prepare_share, args=(remaining, folder, timeout_s))
+                running[worker] = context.Process(target=_prepare_share, args=(remaining, folder, cpu_limit_s))
                 running[worker].start()
         time.sleep(2.0)
         left = sum(len(_remaining(share, folder)) for share in shares)
@@ -121,18 +121,19 @@ def _remaining(share: Sequence[Source], folder: Path) -> list[Source]:
     return [source for source in share if source.key not in failed and not record_file(folder, source.key).exists()]
 
 
-def _prepare_share(sources: Sequence[Source], folder: Path, timeout_s: int) -> None:
+def _prepare_share(sources: Sequence[Source], folder: Path, cpu_limit_s: int) -> None:
     from pgcad.errors import CadError
 
     os.nice(_NICENESS)
     for source in sources:
-        # No handler: native code never returns to Python to run one, so the alarm has to end the process.
-        signal.setitimer(signal.ITIMER_REAL, timeout_s)
+        # No handler: native code never returns to Python to run one, so the signal has to end the process. The clock
+        # counts processor time, so that a busy machine fails no file.
+        signal.setitimer(signal.ITIMER_PROF, cpu_limit_s)
         try:
             _prepare_one(source, folder)
         except CadError as error:
             _note_failure(folder, source.key, error.message)
-    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _prepare_one(source: Source, folder: Path) -> None:

@@ -14,7 +14,7 @@ from pgcad.training.corpus import Part
 from pgcad.training.dataset import Source, prepare
 from pgcad.training.features import image_file, prepare_images
 
-PARTS = 600
+PARTS = 400
 
 
 def prepare_warehouse(cache: Path, workers: int, only_prepared: bool = False) -> list[Part]:

@@ -22,7 +22,7 @@ from pgcad.service.logs import Log
 from pgcad.service.process import resident_bytes
 
 MEMORY_CHECK_S = 0.05
-WARM_UP_LIMIT_S = 120.0
+WARM_UP_LIMIT_S = 300.0
 RESTART_DELAYS_S = (0.0, 1.0, 5.0, 30.0)
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LP_NUM_THREADS"), "1")
 
@@ -80,11 +80,13 @@ class Worker:
             async with asyncio.timeout(WARM_UP_LIMIT_S):
                 ready = await receive(reader, worker._budget)
         except TimeoutError:
-            ready = None
-        if ready is None:
             await worker.stop()
+            hint = "The machine is overloaded, or its OpenGL driver hangs."
+            raise CadError("58000", f"a geometry worker was not ready within {WARM_UP_LIMIT_S:.0f} s", hint) from None
+        if ready is None:
+            ending = await worker.stop()
             hint = "Run `python -c 'import pgcad.service.jobs as j; j.warm()'` as the same user to see why."
-            raise CadError("58000", "a geometry worker could not start", hint, worker.output)
+            raise CadError("58000", f"a geometry worker could not start ({ending})", hint, worker.output)
         return worker
 
     @property
@@ -119,13 +121,16 @@ class Worker:
             exchange.cancel()
             watch.cancel()
 
-    async def stop(self) -> None:
-        """End the process at once."""
+    async def stop(self) -> str:
+        """End the process at once; returns how it ended, by itself or by this."""
+        with contextlib.suppress(TimeoutError):  # one that has closed its socket is on its way
+            await asyncio.wait_for(self._process.wait(), 0.1)
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         self._writer.close()
-        await self._process.wait()
+        code = await self._process.wait()
         await asyncio.wait({self._listener}, timeout=1)
+        return _ending(code)
 
     async def _exchange(self, request: bytes) -> Frame | None:
         try:
@@ -151,10 +156,9 @@ class Worker:
         code = await self._process.wait()
         if self._peak_mb > 0.8 * self._memory_mb:  # C++ aborts when an allocation is refused
             return self._memory_error()
-        reason = signal.Signals(-code).name if code < 0 else f"exit status {code}"
         return WorkerLost(
             "58000",
-            f"the geometry worker crashed on this file ({reason})",
+            f"the geometry worker crashed on this file ({_ending(code)})",
             "The file is probably damaged; open it in a CAD system and export it again.",
         )
 
@@ -169,6 +173,10 @@ class Worker:
         assert self._process.stdout is not None
         while chunk := await self._process.stdout.read(4096):
             self._tail.append(chunk)
+
+
+def _ending(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"exit status {code}"
 
 
 class WorkerLost(CadError):

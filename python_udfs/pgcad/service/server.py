@@ -136,7 +136,7 @@ class Front:
         if op == "health" and not self._backend.done():
             return {"status": "starting"}, []
         backend = await asyncio.shield(self._backend)
-        backend.requests[op if op in OPERATIONS else "other"] += 1
+        backend.requests[op if op in OPERATIONS or op == "health" else "other"] += 1
         return await dispatch(op, frame.header, frame.payloads, backend)
 
 

@@ -65,6 +65,7 @@ language plpgsql
 stable parallel safe
 set search_path from current
 set plan_cache_mode = force_custom_plan
+set jit = off
 as $$
 begin
     return array(

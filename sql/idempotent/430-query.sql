@@ -92,11 +92,11 @@ begin
             select e.text_vec, e.image_vec, e.shape_vec, e.fused_vec, e.version
             into asked.text_vec, asked.image_vec, asked.shape_vec, asked.fused_vec, version
             from cad._encode(stored.name, asked.words, image, file, format, points) as e;
-        exception when sqlstate '08001' then
+        exception when sqlstate '08001' or connection_failure or admin_shutdown then -- absent, lost, stopping
             if asked.kind <> 'text' then
                 raise;
             end if;
-            raise warning 'the encoder service cannot be reached: these hits are by words and part numbers alone'
+            raise warning 'the encoder service is away: these hits are by words and part numbers alone'
                 using detail = sqlerrm, hint = 'Start the service; cad.doctor() tells where it is expected.';
             return asked;
         end;

@@ -6,6 +6,7 @@ returns uuid[]
 language plpgsql
 stable parallel restricted
 set search_path from current
+set jit = off
 set enable_seqscan = off
 set enable_sort = off
 set enable_hashjoin = off
@@ -41,6 +42,7 @@ returns uuid[]
 language plpgsql
 stable parallel restricted
 set search_path from current
+set jit = off
 as $$
 declare
     found uuid[];

@@ -8,6 +8,7 @@ returns cad.hit[]
 language plpgsql
 stable parallel restricted
 set search_path from current
+set jit = off
 set enable_hashjoin = off -- the candidates are few: look each up
 set enable_mergejoin = off
 as $$

@@ -99,6 +99,8 @@ class ScriptedService:
         contents += payloads
         if b"hang" in contents:
             return None
+        for content in contents:
+            self._misbehave(content)
         rows = [row for row in ("text", "image", "shape") if header[row]]
         vectors = [vector(content) for content in contents]
         return {"rows": [*rows, "fused"]}, [b"".join([*vectors, vectors[0]])]

@@ -219,3 +219,17 @@ def test_explain_shows_each_stage_in_order(db: Database, rng: np.random.Generato
 
 def test_an_empty_database_has_no_hits(db: Database, rng: np.random.Generator) -> None:
     assert search(db, unit_vector(rng)) == []
+
+
+def test_another_space(db: Database, rng: np.random.Generator) -> None:
+    insert(db, [random_part(rng, number) for number in range(20)])
+    db.execute("select cad.add_space('tiny', 3)")
+    db.execute("update cad.space set encoder_version = 'mine' where name = 'tiny'")
+    db.execute(
+        "insert into cad.space_tiny (model_id, family, fused_vec, encoder_version)"
+        " select model_id, family, format('[1, %s, 0]', row_number() over (order by part_number))::halfvec, 'mine'"
+        " from cad.model"
+    )
+    best = db.execute("select max(part_number) from cad.model where substr(part_number, 1, 2) = 'WA'").fetchone()
+    found = db.execute("select part_number from cad.search_cad_vector('tiny', '[0, 1, 0]', 1)").fetchone()
+    assert found == best

@@ -99,8 +99,8 @@ def test_a_mistyped_part_number_is_found(db: Database) -> None:
 def test_rare_words_weigh_more(db: Database) -> None:
     weight = dict(
         db.execute(
-            "select t.term::text, t.weight from cad._lexical_terms('number bearing 深沟') as q, unnest(q.terms, q.weights)"
-            " as t (term, weight)"
+            "select t.term::text, t.weight from cad._lexical_terms('number bearing 深沟') as q,"
+            " unnest(q.terms, q.weights) as t (term, weight)"
         ).fetchall()
     )
     assert weight["'深沟'"] > weight["'bearing'"] > weight["'number'"]
@@ -122,12 +122,27 @@ def test_without_a_service_words_still_answer_and_a_warning_says_so(db: Database
     db.add_notice_handler(lambda notice: notices.append(f"{notice.severity}: {notice.message_primary}"))
     db.execute("set pgcad.socket = '/nonexistent/encoder.sock'")
     assert numbers(db, "sealed ball bearing", 1) == ["6204-2RS"]
-    assert set(notices) == {
-        "WARNING: the encoder service cannot be reached: these hits are by words and part numbers alone"
-    }
+    assert set(notices) == {"WARNING: the encoder service is away: these hits are by words and part numbers alone"}
     assert numbers(db, "no such thing anywhere") == []
     stages = db.execute("select detail ->> 'strategy' from cad.explain_search('nut') where stage = 'plan'").fetchall()
     assert stages == [("lexical",)]
+
+
+@pytest.mark.usefixtures("named", "encoder")
+@pytest.mark.parametrize("query", ["drop", "fail 57P01"])
+def test_a_service_that_goes_away_is_no_service(db: Database, query: str) -> None:
+    notices: list[str] = []
+    db.add_notice_handler(lambda notice: notices.append(str(notice.severity_nonlocalized)))
+    assert numbers(db, query) == []
+    assert notices == ["WARNING"]
+
+
+@pytest.mark.usefixtures("named", "encoder")
+@pytest.mark.parametrize("query", ["fail 22023", "fail 53300", "fail 08P01"])
+def test_what_the_service_refuses_is_refused(db: Database, query: str) -> None:
+    with pytest.raises(psycopg.Error) as refusal:
+        numbers(db, query)
+    assert refusal.value.sqlstate == query.split()[1]
 
 
 @pytest.mark.usefixtures("named")

@@ -16,6 +16,7 @@ from pgcad.encoders.log_grid import log_grid
 
 POINTS, COARSE, NEIGHBOURS = 1024, 128, 16
 CLOUD = 2048
+POOLED_WIDTH = 1024
 SIZE_LOW_MM, SIZE_HIGH_MM, SIZE_BINS = 0.05, 2000.0, 96
 _HARMONICS = 64
 # IPC-7351, IEC 60297 and common connector practice: distances at which pins, leads and holes repeat.
@@ -136,9 +137,9 @@ class ShapeTower(nn.Module):
         self.fine = EdgeConv(64, 64)
         self.middle = EdgeConv(64, 128)
         self.wide = EdgeConv(128, 256)
-        self.mix = nn.Sequential(nn.Linear(64 + 128 + 256, 512), nn.GELU())
+        self.mix = nn.Sequential(nn.Linear(64 + 128 + 256, POOLED_WIDTH // 2), nn.GELU())
         self.project = nn.Sequential(
-            nn.Linear(2 * 512 + GLOBAL_WIDTH, hidden),
+            nn.Linear(POOLED_WIDTH + GLOBAL_WIDTH, hidden),
             nn.LayerNorm(hidden),
             nn.GELU(),
             nn.Dropout(dropout),
@@ -146,10 +147,17 @@ class ShapeTower(nn.Module):
         )
 
     def forward(self, features: ShapeFeatures) -> Tensor:
+        return self.head(self.pooled(features), features.whole)
+
+    def pooled(self, features: ShapeFeatures) -> Tensor:
+        """What the graph network sees of each cloud: (n, POOLED_WIDTH)."""
         points = self.point(features.points)
         fine = self.fine(points, features.near, points[:, :: POINTS // COARSE])
         middle = self.middle(fine, features.coarse_near, fine)
         wide = self.wide(middle, features.coarse_near, middle)
         mixed = self.mix(torch.cat([fine, middle, wide], 2))
-        pooled = torch.cat([mixed.amax(1), mixed.mean(1), features.whole], 1)
-        return normalize(self.project(pooled), dim=1)
+        return torch.cat([mixed.amax(1), mixed.mean(1)], 1)
+
+    def head(self, pooled: Tensor, whole: Tensor) -> Tensor:
+        """(n, dim), unit length, from what the graph network saw, and size and periods."""
+        return normalize(self.project(torch.cat([pooled, whole], 1)), dim=1)

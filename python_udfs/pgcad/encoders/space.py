@@ -39,7 +39,9 @@ class CadSpace:
         self.fusion = fusion
         self._sentences = SentenceEncoder()
         self._backbone = EfficientNetLite0.pretrained().to(device)
-        self._towers = towers
+        self.text_tower: TextTower = towers["text"]
+        self.image_tower: ImageTower = towers["image"]
+        self.shape_tower: ShapeTower = towers["shape"]
 
     @classmethod
     def load(cls, weights: Path | None = None, device: str | None = None) -> CadSpace:
@@ -73,14 +75,14 @@ class CadSpace:
         """
         if not texts:
             return self._none()
-        return _array(self._towers["text"](self._sentences.features(texts, role).to(self.device)))
+        return _array(self.text_tower(self._sentences.features(texts, role).to(self.device)))
 
     @torch.inference_mode()
     def embed_image(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """(n, 512) of n RGB images (h, w, 3)."""
         if not len(images):
             return self._none()
-        return _array(self._towers["image"](self._backbone(normalised(images).to(self.device))))
+        return _array(self.image_tower(self._backbone(normalised(images).to(self.device))))
 
     @torch.inference_mode()
     def embed_points(self, clouds: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -99,7 +101,7 @@ class CadSpace:
             raise CadError("22023", "a point cloud has coordinates that are not finite", "Remove those points.")
         if not len(clouds):
             return self._none()
-        return _array(self._towers["shape"](shape_features(torch.from_numpy(clouds).to(self.device))))
+        return _array(self.shape_tower(shape_features(torch.from_numpy(clouds).to(self.device))))
 
     def fuse(
         self,
@@ -112,11 +114,6 @@ class CadSpace:
             raise CadError("22023", "nothing to fuse", "Give a text, an image or a shape.")
         tensors = [None if vector is None else torch.from_numpy(vector) for vector in (text, image, shape)]
         return _array(fuse(self.fusion, *tensors))
-
-    def tower(self, name: str) -> nn.Module:
-        """The tower `text`, `image` or `shape`, in evaluation mode."""
-        tower: nn.Module = self._towers[name]
-        return tower
 
     def _none(self) -> NDArray[np.float32]:
         return np.zeros((0, self.dim), np.float32)

@@ -73,7 +73,7 @@ def shapes(features: ShapeFeatures, rows: Tensor) -> ShapeFeatures:
 
 
 def augmented(features: ShapeFeatures, generator: torch.Generator) -> ShapeFeatures:
-    """Random half turns, small tilts, jitter, flipped normals, size noise and, at times, no size at all.
+    """Random half turns, small tilts, jitter, flipped normals and noisy sizes.
 
     Neighbours do not change under rigid motion and are kept.
     """
@@ -83,11 +83,16 @@ def augmented(features: ShapeFeatures, generator: torch.Generator) -> ShapeFeatu
     xyz, normals = features.points[..., :3] @ turn, features.points[..., 3:] @ turn
     xyz = xyz + torch.randn(xyz.shape, generator=generator) * _JITTER
     normals = normals * torch.where(torch.rand(n, 1, 1, generator=generator) < _NORMAL_FLIP, -1.0, 1.0)
+    return replace(features, points=torch.cat([xyz, normals], 2), whole=noisy_whole(features, generator))
+
+
+def noisy_whole(features: ShapeFeatures, generator: torch.Generator) -> Tensor:
+    """Sizes that are off by a percent or so, and at times no size and periods at all: (n, GLOBAL_WIDTH)."""
+    n = len(features.extents_mm)
     noisy_mm = features.extents_mm * (1 + _SIZE_NOISE * torch.randn(n, 3, generator=generator))
     size = log_grid(noisy_mm, SIZE_LOW_MM, SIZE_HIGH_MM, SIZE_BINS).flatten(1)
     kept = (torch.rand(n, 1, generator=generator) >= _SIZE_DROP).float()
-    whole = torch.cat([size, features.whole[:, size.shape[1] :]], 1) * kept
-    return replace(features, points=torch.cat([xyz, normals], 2), whole=whole)
+    return torch.cat([size, features.whole[:, size.shape[1] :]], 1) * kept
 
 
 def _tilts(axis_angle: Tensor) -> Tensor:

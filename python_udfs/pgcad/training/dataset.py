@@ -62,10 +62,13 @@ def load_record(folder: Path, key: str) -> Record:
         return Record(stored["points"], [pngs[start:end] for start, end in slices], str(stored["sha256"]))
 
 
-def prepare(sources: Sequence[Source], folder: Path, workers: int = 2, cpu_limit_s: int = FILE_CPU_LIMIT_S) -> list[str]:
+def prepare(
+    sources: Sequence[Source], folder: Path, workers: int = 2, cpu_limit_s: int = FILE_CPU_LIMIT_S
+) -> list[str]:
     """Prepare what is missing in `folder`, in `workers` niced processes; returns the keys that failed.
 
-    A file that crashes its process or takes more than `cpu_limit_s` of processor time is listed in failed.tsv and not tried again.
+    A file that crashes its process or takes more than `cpu_limit_s` of processor time is listed in failed.tsv and not
+    tried again.
     """
     folder.mkdir(parents=True, exist_ok=True)
     failed = _failed_keys(folder)

@@ -6,20 +6,31 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from pgcad.encoders.shape import ShapeTower
 from pgcad.encoders.text import TextFeatures
-from pgcad.training.corpus import CANONICAL_VIEWS, Corpus, shapes
+from pgcad.training.corpus import CANONICAL_VIEWS, Corpus, augmented, shapes
 
 _BATCH = 128
 
 
-@torch.inference_mode()
-def shape_vectors(tower: nn.Module, corpus: Corpus) -> Tensor:
-    """(n, dim) of the parts' shapes."""
-    rows = torch.arange(len(corpus.views))
-    return torch.cat([tower(shapes(corpus.halves[0], batch)) for batch in rows.split(_BATCH)])
+@torch.no_grad()
+def pooled_vectors(tower: ShapeTower, corpus: Corpus, generator: torch.Generator | None = None) -> Tensor:
+    """What the graph network sees of the parts, (n, POOLED_WIDTH): as they are, or augmented and from either half."""
+    half = 0 if generator is None else int(torch.randint(0, 2, (1,), generator=generator))
+    found = []
+    for rows in torch.arange(len(corpus.views)).split(_BATCH):
+        features = shapes(corpus.halves[half], rows)
+        found.append(tower.pooled(features if generator is None else augmented(features, generator)))
+    return torch.cat(found)
 
 
-@torch.inference_mode()
+@torch.no_grad()
+def shape_vectors(tower: ShapeTower, corpus: Corpus, pooled: Tensor | None = None) -> Tensor:
+    """(n, dim) of the parts' shapes; `pooled` saves the graph network its work."""
+    return tower.head(pooled_vectors(tower, corpus) if pooled is None else pooled, corpus.halves[0].whole)
+
+
+@torch.no_grad()
 def view_vectors(tower: nn.Module, corpus: Corpus) -> Tensor:
     """(n, views, dim) of each view of each part, the ten canonical ones first."""
     return torch.stack([tower(views) for views in corpus.views.float()])
@@ -30,7 +41,7 @@ def image_vectors(views: Tensor) -> Tensor:
     return normalize(views[:, :CANONICAL_VIEWS].mean(1), dim=1)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def text_vectors(tower: nn.Module, features: TextFeatures) -> Tensor:
     """(n, dim) of texts."""
     rows = torch.arange(len(features.sentence))

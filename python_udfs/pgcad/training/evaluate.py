@@ -74,8 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def encode_gallery(space: CadSpace, rows: list[Row], folder: Path) -> Gallery:
     """Encode the prepared rows from their pictures and points alone."""
     corpus = load_corpus([Part(folder, row.path, (), "") for row in rows])
-    views = view_vectors(space.tower("image"), corpus)
-    image, shape = image_vectors(views), shape_vectors(space.tower("shape"), corpus)
+    views = view_vectors(space.image_tower, corpus)
+    image, shape = image_vectors(views), shape_vectors(space.shape_tower, corpus)
     return Gallery(rows, views, image, shape, fuse(space.fusion, None, image, shape))
 
 

@@ -5,7 +5,6 @@ Training then touches only the projections and the shape network.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -85,4 +84,4 @@ def _save_sentences(store: Path, known: dict[str, NDArray[np.float32]]) -> None:
         texts=np.frombuffer("\n".join(known).encode(), np.uint8),
         vectors=np.stack(list(known.values())).astype(np.float16),
     )
-    os.replace(partial, store)
+    partial.replace(store)

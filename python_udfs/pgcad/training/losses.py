@@ -37,7 +37,7 @@ class NestedInfoNce(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.log_scale = nn.Parameter(torch.tensor(math.log(14.0)))
+        self.log_scale = nn.Parameter(torch.tensor(math.log(20.0)))
 
     def forward(self, a: Tensor, b: Tensor, duplicates: Tensor) -> Tensor:
         scale = self.log_scale.exp().clamp_max(_MAX_SCALE)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import math
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,9 @@ from pgcad.encoders.shape import ShapeTower
 from pgcad.encoders.space import WEIGHTS
 from pgcad.encoders.text import TextFeatures, TextTower
 from pgcad.training.captions import PASSAGE_TEXT, TEXTS_PER_PART, texts_of, training_rows
-from pgcad.training.corpus import Corpus, Part, augmented, load_corpus, shapes
+from pgcad.training.corpus import Corpus, Part, augmented, load_corpus, noisy_whole, shapes
 from pgcad.training.dataset import Source, cache_folder, prepare
-from pgcad.training.encode import image_vectors, shape_vectors, text_vectors, view_vectors
+from pgcad.training.encode import image_vectors, pooled_vectors, shape_vectors, text_vectors, view_vectors
 from pgcad.training.features import image_file, prepare_images, text_features
 from pgcad.training.losses import NestedInfoNce, same_part
 from pgcad.training.ranking import ranks, recall
@@ -34,8 +33,13 @@ from pgcad.training.warehouse import prepare_warehouse
 
 _VIEWS_PER_STEP = 3
 _VALIDATION_DISTRACTORS = 1000
+_VALIDATE_EVERY = 5
 _WEIGHT_GRID = (0.25, 0.5, 1.0, 2.0)
-_WARM_UP_STEPS = 40
+_WARM_UP_STEPS = 20
+_WEIGHT_DECAY = 0.02
+_GRAPH_BATCH = 128
+_GRAPH_VARIANTS = 4
+_WORD_DROP = 0.15
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Options:
     models: Path
     out: Path
     cache: Path
+    graph_epochs: int
     epochs: int
     batch: int
     learning_rate: float
@@ -68,6 +73,14 @@ class Material:
     queries: TextFeatures
     targets: Tensor
     families: list[str]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the frozen graph network sees: of the training parts (n, variants, width), of the validation gallery."""
+
+    training: Tensor
+    validation: Tensor
 
 
 class Towers(nn.Module):
@@ -99,7 +112,8 @@ def _parse(arguments: Sequence[str] | None) -> Options:
     parser.add_argument("--models", type=Path, required=True, help="folder the paths of the split file start from")
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="where the weights go (default: the shipped ones)")
     parser.add_argument("--cache", type=Path, default=cache_folder(), help="prepared data (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--graph-epochs", type=int, default=6, help="epochs in which the graph network learns too")
+    parser.add_argument("--epochs", type=int, default=80, help="epochs after that, for the projections alone")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=7)
@@ -186,58 +200,71 @@ def _labels(names: Sequence[str]) -> Tensor:
 
 
 def _fit(towers: Towers, material: Material, options: Options) -> float:
-    optimiser = torch.optim.AdamW(towers.parameters(), lr=options.learning_rate, weight_decay=0.02)
+    """Train everything together for the first epochs; then freeze the graph network, whose passes cost most of the
+    time, and go on with what it sees. Keeps the weights that are best on validation; returns their R@10.
+    """
     state_file = options.cache / "train-state.pt"
-    first_epoch, best = 0, 0.0
-    if options.resume and state_file.exists():
-        first_epoch, best = _restore(state_file, towers, optimiser)
-    steps = options.epochs * (len(material.captions) // options.batch)
-    schedule = _schedule(steps, first_epoch * (len(material.captions) // options.batch))
+    optimiser = torch.optim.AdamW(towers.parameters(), lr=options.learning_rate, weight_decay=_WEIGHT_DECAY)
+    first, best = _restore(state_file, towers, optimiser) if options.resume and state_file.exists() else (0, 0.0)
+    last = options.graph_epochs + options.epochs
+    seen: Seen | None = None
     started = time.monotonic()
-    for epoch in range(first_epoch, options.epochs):
+    for epoch in range(first, last):
         generator = torch.Generator().manual_seed(options.seed * 1000 + epoch)
-        loss = _epoch(towers, material, optimiser, schedule, options, generator)
-        weights, found = _choose_fusion(towers, material)
-        if found >= best:
-            best = found
-            save_checkpoint(options.out, towers.named(), weights)
-        elapsed = (time.monotonic() - started) / 60
-        left = elapsed / (epoch - first_epoch + 1) * (options.epochs - epoch - 1)
-        print(
-            f"epoch {epoch + 1}/{options.epochs} loss {loss:.3f} validation R@10 {found:.3f} (best {best:.3f}) "
-            f"weights {weights} scale {towers.loss.log_scale.exp().item():.1f} "
-            f"{elapsed:.1f} min, {left:.1f} min left",
-            flush=True,
-        )
-        _store(state_file, towers, optimiser, epoch + 1, best)
-        if elapsed > options.minutes:
-            break
+        if epoch >= options.graph_epochs and seen is None:
+            seen = _freeze_graph(towers, material, options.seed)
+        loss = _epoch(towers, material, optimiser, options, epoch, seen, generator)
+        if epoch < options.graph_epochs or epoch % _VALIDATE_EVERY == 0 or epoch == last - 1:
+            weights, found = _choose_fusion(towers, material, seen)
+            if found >= best:
+                best = found
+                save_checkpoint(options.out, towers.named(), weights)
+            elapsed = (time.monotonic() - started) / 60
+            print(
+                f"epoch {epoch + 1}/{last} loss {loss:.3f} validation R@10 {found:.3f} (best {best:.3f}) {weights} "
+                f"scale {towers.loss.log_scale.exp().item():.1f} {elapsed:.1f} min",
+                flush=True,
+            )
+            _store(state_file, towers, optimiser, epoch + 1, best)
+            if elapsed > options.minutes:
+                break
     return best
 
 
-def _schedule(steps: int, first: int) -> Iterator[float]:
-    """Factor of the learning rate per step: linear warm-up, then half a cosine."""
-    for step in itertools.count(first):
-        yield min(1.0, (step + 1) / _WARM_UP_STEPS) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, steps))))
+def _freeze_graph(towers: Towers, material: Material, seed: int) -> Seen:
+    """Stop training the graph network; returns what it sees of the parts in several augmentations."""
+    for module in (towers.shape.point, towers.shape.fine, towers.shape.middle, towers.shape.wide, towers.shape.mix):
+        module.requires_grad_(False)
+    generator = torch.Generator().manual_seed(seed)
+    variants = [pooled_vectors(towers.shape, material.corpus, generator).half() for _ in range(_GRAPH_VARIANTS)]
+    return Seen(torch.stack(variants, 1), pooled_vectors(towers.shape, material.validation))
+
+
+def _rate(step: int, steps: int) -> float:
+    """Factor of the learning rate: linear warm-up, then half a cosine."""
+    return min(1.0, (step + 1) / _WARM_UP_STEPS) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
 
 
 def _epoch(
     towers: Towers,
     material: Material,
     optimiser: torch.optim.Optimizer,
-    schedule: Iterator[float],
     options: Options,
+    epoch: int,
+    seen: Seen | None,
     generator: torch.Generator,
 ) -> float:
+    """One pass over the training parts; returns the mean loss. Each phase has its own curve of the learning rate."""
     towers.train()
-    order = torch.randperm(len(material.captions), generator=generator)
+    batch = _GRAPH_BATCH if seen is None else options.batch
+    epochs, begun = (options.graph_epochs, 0) if seen is None else (options.epochs, options.graph_epochs)
+    per_epoch = len(material.captions) // batch
     losses = []
-    for rows in order.split(options.batch):
-        if len(rows) < options.batch:
-            break
+    order = torch.randperm(len(material.captions), generator=generator)[: per_epoch * batch]
+    for step, rows in enumerate(order.split(batch), (epoch - begun) * per_epoch):
         for group in optimiser.param_groups:
-            group["lr"] = options.learning_rate * next(schedule)
-        loss = _batch_loss(towers, material, rows, generator)
+            group["lr"] = options.learning_rate * _rate(step, epochs * per_epoch)
+        loss = _batch_loss(towers, material, rows, _shape(towers, material, rows, seen, generator), generator)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(towers.parameters(), 1.0)
@@ -246,14 +273,25 @@ def _epoch(
     return sum(losses) / max(1, len(losses))
 
 
-def _batch_loss(towers: Towers, material: Material, rows: Tensor, generator: torch.Generator) -> Tensor:
+def _shape(towers: Towers, material: Material, rows: Tensor, seen: Seen | None, generator: torch.Generator) -> Tensor:
+    """Vectors of the shapes of `rows`, augmented: through the graph network, or from what it saw."""
+    half = material.corpus.halves[int(torch.randint(0, 2, (1,), generator=generator))]
+    features = shapes(half, rows)
+    if seen is None:
+        vectors: Tensor = towers.shape(augmented(features, generator))
+        return vectors
+    variant = torch.randint(0, _GRAPH_VARIANTS, (len(rows),), generator=generator)
+    return towers.shape.head(seen.training[rows, variant].float(), noisy_whole(features, generator))
+
+
+def _batch_loss(towers: Towers, material: Material, rows: Tensor, shape: Tensor, generator: torch.Generator) -> Tensor:
     """All pairs of modalities of the parts `rows`, and text with what the gallery holds: shape and views fused."""
     n = len(rows)
     duplicates = same_part(material.captions[rows], material.files[rows])
     picked = torch.rand(n, TEXTS_PER_PART, generator=generator).topk(2).indices
-    text, other_text = (towers.text(material.texts[rows * TEXTS_PER_PART + picked[:, i]]) for i in range(2))
-    half = int(torch.randint(0, 2, (1,), generator=generator))
-    shape = towers.shape(augmented(shapes(material.corpus.halves[half], rows), generator))
+    text, other_text = (
+        towers.text(_thinned(material.texts[rows * TEXTS_PER_PART + picked[:, i]], generator)) for i in range(2)
+    )
     views = material.corpus.views[rows]
     some = torch.rand(views.shape[:2], generator=generator).topk(_VIEWS_PER_STEP).indices
     seen = towers.image(views[torch.arange(n).unsqueeze(1), some].float().flatten(0, 1)).view(n, _VIEWS_PER_STEP, -1)
@@ -269,11 +307,17 @@ def _batch_loss(towers: Towers, material: Material, rows: Tensor, generator: tor
     return torch.stack([weight * towers.loss(a, b, duplicates) for weight, a, b in pairs]).sum()
 
 
-def _choose_fusion(towers: Towers, material: Material) -> tuple[FusionWeights, float]:
+def _thinned(features: TextFeatures, generator: torch.Generator) -> TextFeatures:
+    """The same texts with some words not looked up, so that no single word decides."""
+    kept = torch.rand(features.words.shape, generator=generator) >= _WORD_DROP
+    return TextFeatures(features.sentence, features.numbers, features.words * kept)
+
+
+def _choose_fusion(towers: Towers, material: Material, seen: Seen | None) -> tuple[FusionWeights, float]:
     """The fusion weights with the best R@10 of captions against nameless validation parts, and that recall."""
     towers.eval()
     text = text_vectors(towers.text, material.queries)
-    shape = shape_vectors(towers.shape, material.validation)
+    shape = shape_vectors(towers.shape, material.validation, seen.validation if seen else None)
     image = image_vectors(view_vectors(towers.image, material.validation))
     found: dict[FusionWeights, tuple[float, float]] = {}
     for image_weight in _WEIGHT_GRID:

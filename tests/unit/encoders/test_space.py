@@ -14,7 +14,6 @@ from pgcad.encoders.fusion import FusionWeights
 from pgcad.encoders.space import TOWERS, WEIGHTS, CadSpace
 from pgcad.encoders.text import passage
 from pgcad.errors import CadError
-
 from unit.encoders.conftest import box_cloud
 
 PICTURE = np.full((120, 90, 3), 255, np.uint8)

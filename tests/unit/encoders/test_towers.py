@@ -9,7 +9,6 @@ from pgcad.encoders.image import SIDE, frame
 from pgcad.encoders.shape import own_frame, periods
 from pgcad.encoders.space import CadSpace
 from scipy.spatial.transform import Rotation
-
 from unit.encoders.conftest import box_cloud
 
 

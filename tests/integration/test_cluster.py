@@ -15,21 +15,22 @@ import pytest
 from pgcad_load.cluster import PORTS, ClusterError, LocalCluster, bindir, dsn
 
 
-@pytest.fixture
-def state() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="pgcad-cluster-"))
-    yield folder
-    shutil.rmtree(folder)
-
-
-@pytest.fixture
-def own_cluster(state: Path) -> Iterator[LocalCluster]:
+@pytest.fixture(scope="module")
+def made() -> Iterator[LocalCluster]:
+    state = Path(tempfile.mkdtemp(prefix="pgcad-cluster-"))
     cluster = LocalCluster.at(state, durable=False)
     try:
-        cluster.start()
         yield cluster
     finally:
         cluster.stop()
+        shutil.rmtree(state)
+
+
+@pytest.fixture
+def own_cluster(made: LocalCluster) -> LocalCluster:
+    """A running cluster that a test may stop and crash."""
+    made.start()
+    return made
 
 
 def postmaster_pid(cluster: LocalCluster) -> int:
@@ -93,16 +94,17 @@ def test_loopback_asks_for_the_password(own_cluster: LocalCluster) -> None:
     assert correct.stdout == "1\n"
 
 
-def test_unfinished_initdb_is_made_anew(state: Path) -> None:
-    (state / "data.new").mkdir()
-    (state / "data.new" / "PG_VERSION").write_text("15\n")
-    cluster = LocalCluster.at(state, durable=False)
-    try:
-        cluster.start()
-        with cluster.connect("postgres") as connection:
-            assert connection.execute("show server_encoding").fetchone() == ("UTF8",)
-    finally:
-        cluster.stop()
+def test_unfinished_initdb_is_made_anew(own_cluster: LocalCluster) -> None:
+    own_cluster.stop()
+    kept = own_cluster.data.rename(own_cluster.state / "data.kept")
+    (own_cluster.state / "data.new").mkdir()
+    (own_cluster.state / "data.new" / "PG_VERSION").write_text("15\n")
+    own_cluster.start()
+    with own_cluster.connect("postgres") as connection:
+        assert connection.execute("show server_encoding").fetchone() == ("UTF8",)
+    own_cluster.stop()
+    shutil.rmtree(own_cluster.data)
+    kept.rename(own_cluster.data)
 
 
 def test_data_of_another_major_version_is_refused(own_cluster: LocalCluster) -> None:

@@ -130,7 +130,7 @@ def main() -> None:
         worst = measure(arguments.dsn, socket_path, arguments.repeats)
     known = [time_ms for times in worst.values() for time_ms in times.values() if time_ms is not None]
     result = {
-        "command": shlex.join(["python", *sys.argv]),
+        "command": shlex.join(["python", *("DSN" if word == arguments.dsn else word for word in sys.argv)]),
         "date": datetime.now(UTC).date().isoformat(),
         "cpu_count": os.cpu_count(),
         "load_average_1min": os.getloadavg()[0],

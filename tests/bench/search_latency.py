@@ -141,7 +141,7 @@ def main() -> None:
     with psycopg.connect(arguments.dsn) as db:
         [(parts, server)] = db.execute("select count(*), current_setting('server_version') from cad.model").fetchall()
     result = {
-        "command": shlex.join(["python", *sys.argv]),
+        "command": shlex.join(["python", *("DSN" if word == arguments.dsn else word for word in sys.argv)]),
         "date": datetime.now(UTC).date().isoformat(),
         "cpu_count": os.cpu_count(),
         "load_average_1min": os.getloadavg()[0],

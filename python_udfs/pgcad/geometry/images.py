@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pgcad.errors import CadError
 from pgcad.geometry.limits import MAX_PIXELS, check_count, check_file_bytes
@@ -31,7 +31,7 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
         return _rgb(ImageOps.exif_transpose(picture))
     except CadError:
         raise
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise CadError("22023", "the picture is neither PNG nor JPEG", _HINT) from error
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error …
         raise CadError("22023", f"the picture cannot be decoded: {error}", _HINT) from error

@@ -29,12 +29,12 @@ def read_cloud(data: bytes, fmt: str) -> NDArray[np.float64]:
         raise CadError("22023", f"the {fmt} file cannot be read: {error}", _HINT) from error
 
 
-def check_cloud(points: NDArray[np.floating]) -> NDArray[np.float64]:
+def check_cloud(cloud: NDArray[np.floating]) -> NDArray[np.float64]:
     """The same points as float64 (n, 3), once they are finite and enough.
 
     Raises CadError 22023 or 54000.
     """
-    points = np.asarray(points, float)
+    points: NDArray[np.float64] = np.asarray(cloud, np.float64)
     if points.ndim != 2 or points.shape[1] != 3:
         raise CadError("22023", f"points must be an n × 3 array, not {' × '.join(map(str, points.shape))}", _HINT)
     check_count(len(points), MAX_CLOUD_POINTS, "points", "Thin the cloud out first.")

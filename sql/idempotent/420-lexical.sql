@@ -11,6 +11,7 @@ declare
     lexemes text[];
     shares real[]; -- behind those of the lexemes stands the lowest: what is not listed is rarer than that
     parts real;
+    rows_to_read constant int := 1500; -- what may be read to find candidates by single terms
 begin
     select s.most_common_elems::text::text[], s.most_common_elem_freqs, greatest(c.reltuples, 1)
     into lexemes, shares, parts
@@ -21,7 +22,7 @@ begin
     select
         array_agg(t.term order by t.share, t.term),
         array_agg(ln(1 + 1 / t.share) order by t.share, t.term),
-        greatest(1, count(*) filter (where t.parts_so_far <= 1500))
+        greatest(1, count(*) filter (where t.parts_so_far <= rows_to_read))
     into terms, weights, rare
     from (
         select
@@ -40,7 +41,7 @@ end
 $$;
 
 comment on function cad._lexical_terms(text) is
-'The terms of a query, rarest first, with their weights; the first so many (rare) are worth looking up one by one.';
+'The terms of a query, rarest first, with their weights; the first so many (rare) are few enough to be looked up one by one.';
 
 create or replace function cad._part_numbers(query text)
 returns text[]

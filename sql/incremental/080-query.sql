@@ -15,5 +15,6 @@ create type cad._query as (
 );
 
 comment on type cad._query is
-'A question in every form. Terms: rarest first, rare_terms of them rare. part_numbers: words that may be one. The vectors: what each stored modality is
-compared with, all null when there was no encoder to make them. by_view: compare the image with the ten views.';
+'A question in every form. terms: rarest first, the first rare_terms of them rare. part_numbers: words that may be one. '
+'The vectors: what each stored modality is compared with; all null where no encoder made them. by_view: compare the '
+'image with each of the ten views.';

@@ -73,7 +73,7 @@ def write_queries() -> None:
     """A picture, a STEP file and a point cloud of parts like those in the corpus, none of them in it."""
     write_step(shapes.l_bracket(35, 45, 50, 4, 6.0), QUERIES / "bracket.step")
     _picture(assemblies.standard_parts()["EN1662-M8x45"].build(), QUERIES / "flange_bolt.png")
-    np.savetxt(QUERIES / "pulley.xyz", _cloud(shapes.v_belt_pulley(71, 2, 18)), fmt="%.2f")
+    np.savetxt(QUERIES / "u_bracket.xyz", _cloud(shapes.u_bracket(40, 25, 35, 2.5, 7)), fmt="%.2f")
 
 
 def _row(part: StandardPart, file: Path) -> dict[str, str]:

@@ -10,7 +10,7 @@ from pgcad_load.cli import SAMPLES, app
 from pgcad_load.cluster import LocalCluster
 from typer.testing import CliRunner, Result
 
-FOLDERS = ("flange_bolt", "bracket", "ball_bearing", "pulley")
+FOLDERS = ("flange_bolt", "bracket", "ball_bearing")
 QUERIES = SAMPLES / "queries"
 
 
@@ -33,7 +33,7 @@ def test_every_kind_of_question_is_answered(
         (["深沟球轴承 608"], "ISO15-608"),
         (["--image", QUERIES / "flange_bolt.png"], "flange_bolt"),
         (["--file", QUERIES / "bracket.step"], "bracket"),
-        (["--points", QUERIES / "pulley.xyz"], "pulley"),
+        (["--points", QUERIES / "u_bracket.xyz"], "bracket"),
         (["bracket", "--image", QUERIES / "flange_bolt.png", "--file", QUERIES / "bracket.step"], "bracket"),
     ]
     page = tmp_path / "page.html"

@@ -37,7 +37,7 @@ begin
     if asked.words is null then
         weights := weights || jsonb '{"lexical": 0}';
     end if;
-    if (select sum(w.value::double precision) from jsonb_each(weights) as w) = 0 then
+    if coalesce((select sum(w.value::double precision) from jsonb_each(weights) as w), 0) = 0 then
         raise exception 'no weight is left to rank by'
             using errcode = '22023', hint = 'Give at least one of options.weights that fits the query a value above 0.';
     end if;

@@ -188,6 +188,23 @@ def test_every_search_returns_k_ranked_hits(db: Database, call: str) -> None:
     assert sorted((score for _, score in rows), reverse=True) == [score for _, score in rows]
 
 
+@pytest.mark.usefixtures("named", "encoder")
+def test_a_reader_may_search_and_sees_what_policies_allow(db: Database) -> None:
+    db.execute("create role buyer")
+    try:
+        db.execute("select cad.grant_to('buyer', 'reader')")
+        db.execute("alter table cad.model enable row level security")
+        db.execute("create policy no_nuts on cad.model to buyer using (family <> 'nuts')")
+        db.execute("set role buyer")
+        assert "HN-M8" not in numbers(db, "HN-M8", 200)
+        assert len(numbers(db, "hexagon nut M8", 200)) == 104
+        assert len(db.execute("select * from cad.explain_search('HN-M8')").fetchall()) == 6
+    finally:
+        db.execute("reset role")
+        db.execute("drop owned by buyer")
+        db.execute("drop role buyer")
+
+
 @pytest.mark.usefixtures("encoder")
 def test_an_image_is_compared_with_every_view(db: Database, named: dict[str, str]) -> None:
     db.execute(

@@ -17,7 +17,7 @@ help:  ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /make \1\t/p' Makefile | expand -t 16
 
 demo: up  ## load the sample corpus and show a page of search results
-	@$(BIN)/pgcad demo --state .pgcad
+	@$(BIN)/pgcad demo --state .pgcad --samples samples
 
 test: .venv/development system  ## run the tests (TESTS=path for some of them)
 	@$(BIN)/pytest $(TESTS)

@@ -25,7 +25,7 @@ app = typer.Typer(
 )
 
 DEFAULT_STATE = Path(".pgcad")
-SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+SAMPLES = Path("samples")
 JOBS = os.cpu_count() or 1
 WAIT_S = 120.0
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}

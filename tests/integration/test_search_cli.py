@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pgcad_load.cli import SAMPLES, app
+from pgcad_load.cli import app
 from pgcad_load.cluster import LocalCluster
 from typer.testing import CliRunner, Result
 
 FOLDERS = ("flange_bolt", "bracket", "ball_bearing")
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 QUERIES = SAMPLES / "queries"
 
 

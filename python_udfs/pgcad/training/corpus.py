@@ -38,27 +38,28 @@ class Part:
 
 @dataclass(frozen=True)
 class Corpus:
-    """n parts: backbone features of their views (n, views, 1280) float16, their shapes from either half of the points
-    (two ShapeFeatures, points in float16), and the sha256 of their files.
+    """n parts: backbone features of their views (n, views, 1280) float16, their shapes from one half of the points or
+    from each (points in float16), and the sha256 of their files.
     """
 
     views: Tensor
-    halves: tuple[ShapeFeatures, ShapeFeatures]
+    halves: tuple[ShapeFeatures, ...]
     sha256: list[str]
 
 
-def load_corpus(parts: Sequence[Part]) -> Corpus:
+def load_corpus(parts: Sequence[Part], halves: int = 1) -> Corpus:
     """Load the prepared parts into memory (about 0.15 MB each)."""
-    first, second, sha256 = [], [], []
+    chunks: list[list[ShapeFeatures]] = [[] for _ in range(halves)]
+    sha256: list[str] = []
     for start in range(0, len(parts), _CHUNK):
         records = [load_record(part.folder, part.key) for part in parts[start : start + _CHUNK]]
         sha256 += [record.sha256 for record in records]
         clouds = torch.from_numpy(np.stack([record.points for record in records]))
         with torch.inference_mode():
-            first.append(_compact(shape_features(clouds, 0)))
-            second.append(_compact(shape_features(clouds, 1)))
+            for half, chunk in enumerate(chunks):
+                chunk.append(_compact(shape_features(clouds, half)))
     views = np.concatenate([load_images([part.key], part.folder) for part in parts])
-    return Corpus(torch.from_numpy(views), (_joined(first), _joined(second)), sha256)
+    return Corpus(torch.from_numpy(views), tuple(map(_joined, chunks)), sha256)
 
 
 def shapes(features: ShapeFeatures, rows: Tensor) -> ShapeFeatures:

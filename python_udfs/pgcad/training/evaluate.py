@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from pgcad.encoders.fusion import fuse
 from pgcad.encoders.space import CadSpace
@@ -25,7 +26,7 @@ from pgcad.training.corpus import CANONICAL_VIEWS, Part, load_corpus
 from pgcad.training.dataset import cache_folder
 from pgcad.training.encode import image_vectors, shape_vectors, view_vectors
 from pgcad.training.losses import NESTED_DIMS
-from pgcad.training.ranking import Recall, neighbour_agreement, ranks, recall
+from pgcad.training.ranking import neighbour_agreement, ranks, recall
 from pgcad.training.split import Row, read_split
 from pgcad.training.train import prepare_rows, prepared_rows
 
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = options.cache / "prepared" / "kicad"
     if not options.only_prepared:
         prepare_rows(rows, options.models, options.cache, options.workers)
-    space = CadSpace.load(options.weights)
+    space = CadSpace.load(options.weights, "cpu")
     gallery = encode_gallery(space, prepared_rows(rows, folder), folder)
     result = {**_circumstances(space, arguments, gallery), **measure(space, gallery)}
     options.out.mkdir(parents=True, exist_ok=True)
@@ -81,12 +82,22 @@ def encode_gallery(space: CadSpace, rows: list[Row], folder: Path) -> Gallery:
 
 def measure(space: CadSpace, gallery: Gallery) -> dict[str, Any]:
     """All tasks over all query splits, as plain numbers."""
+    text = torch.zeros(len(gallery.rows), space.dim)
+    queries = _queries(gallery, QUERY_SPLITS["both"], captioned=True)
+    text[queries] = torch.from_numpy(space.embed_text([gallery.rows[row].caption for row in queries.tolist()]))
+
+    def text_ranks(rows: Tensor, dim: int = space.dim) -> Tensor:
+        return ranks(_first(text[rows], dim), _first(gallery.fused, dim), rows)
+
+    families = [row.family for row in gallery.rows]
     return {
-        "text_to_part": _per_split(gallery, lambda rows: _text_ranks(space, gallery, rows), captioned=True),
+        "text_to_part": _per_split(gallery, text_ranks, captioned=True),
         "image_to_part": _per_split(gallery, lambda rows: _image_ranks(gallery, rows)),
-        "text_to_part_nested": {str(dim): _text_at(space, gallery, dim).as_dict() for dim in NESTED_DIMS},
+        "text_to_part_nested": {
+            str(dim): recall(text_ranks(queries, dim), _families(gallery, queries)).as_dict() for dim in NESTED_DIMS
+        },
         "shape_neighbour_family": {
-            name: round(neighbour_agreement(gallery.shape, _families(gallery), _queries(gallery, splits)), 4)
+            name: round(neighbour_agreement(gallery.shape, families, _queries(gallery, splits)), 4)
             for name, splits in QUERY_SPLITS.items()
         },
     }
@@ -97,8 +108,8 @@ def _queries(gallery: Gallery, splits: Sequence[str], captioned: bool = False) -
     return torch.tensor(chosen)
 
 
-def _families(gallery: Gallery) -> list[str]:
-    return [row.family for row in gallery.rows]
+def _families(gallery: Gallery, rows: Tensor) -> list[str]:
+    return [gallery.rows[row].family for row in rows.tolist()]
 
 
 def _per_split(
@@ -107,21 +118,13 @@ def _per_split(
     results = {}
     for name, splits in QUERY_SPLITS.items():
         rows = _queries(gallery, splits, captioned)
-        results[name] = recall(rank_of(rows), [gallery.rows[row].family for row in rows.tolist()]).as_dict()
+        results[name] = recall(rank_of(rows), _families(gallery, rows)).as_dict()
     return results
 
 
-def _text_ranks(space: CadSpace, gallery: Gallery, rows: Tensor) -> Tensor:
-    captions = [gallery.rows[row].caption for row in rows.tolist()]
-    return ranks(torch.from_numpy(space.embed_text(captions)), gallery.fused, rows)
-
-
-def _text_at(space: CadSpace, gallery: Gallery, dim: int) -> Recall:
-    """Text to part over both query splits with the first `dim` dimensions alone."""
-    rows = _queries(gallery, QUERY_SPLITS["both"], captioned=True)
-    text = torch.from_numpy(space.embed_text([gallery.rows[row].caption for row in rows.tolist()]))
-    cut = [torch.nn.functional.normalize(vectors[:, :dim], dim=1) for vectors in (text, gallery.fused)]
-    return recall(ranks(cut[0], cut[1], rows), [gallery.rows[row].family for row in rows.tolist()])
+def _first(vectors: Tensor, dim: int) -> Tensor:
+    """The first `dim` dimensions of unit vectors, as unit vectors."""
+    return normalize(vectors[:, :dim], dim=1)
 
 
 def _image_ranks(gallery: Gallery, rows: Tensor) -> Tensor:

@@ -156,7 +156,7 @@ def _material(options: Options) -> Material:
     queries = [row for row in chosen if row.split == "val" and row.caption]
     distractors = rng.sample(training, min(_VALIDATION_DISTRACTORS, len(training)))
     gallery = [Part(folder, row.path, (), row.caption) for row in [*queries, *distractors]]
-    corpus = load_corpus(parts)
+    corpus = load_corpus(parts, halves=2)
     print(f"{len(parts)} parts to train on, {len(queries)} validation queries in {len(gallery)} parts", flush=True)
     return Material(
         corpus=corpus,

@@ -23,8 +23,10 @@ _NUMBER = r"(\d+(?:\.\d+)?)"
 _MM_PER_UNIT = {"mm": 1.0, "cm": 10.0, "inch": 25.4, "in": 25.4, "mil": 0.0254}
 _SPELLINGS = ((r"[×*]", "x"), ("_", " "), ("毫米", "mm"), ("厘米", "cm"), ("英寸", "inch"), (r"(?<=\d)\"", "inch"))
 
+# "2x05 pitch 2.54 mm": the number after the word is the pitch, and the one before it only where none follows.
 _PITCH = re.compile(
-    rf"(?<![a-z])p(?:itch)?[\s=:]*{_NUMBER}(?=\s*mm|\b)|{_NUMBER}\s*(?:mm)?[\s-]*(?:pitch|p\b|间距|脚距)"
+    rf"(?<![a-z])p(?:itch)?[\s=:]*{_NUMBER}(?=\s*mm|\b)"
+    rf"|{_NUMBER}\s*(?:mm)?[\s-]*(?:pitch|p\b|间距|脚距)(?![\s=:为]*\d)"
     rf"|(?:间距|脚距)[\s=:为]*{_NUMBER}"
 )
 _GRID = re.compile(r"(?<![\d.])(\d{1,2})x(\d{1,3})(?![\d.x]|\s*mm)")

@@ -21,6 +21,8 @@ from pgcad.encoders.quantities import WIDTH, quantities, quantity_features
         ("1.27mm pitch", "pitch_mm", [1.27]),
         ("排针，间距2.54毫米", "pitch_mm", [2.54]),
         ("2.54mm间距", "pitch_mm", [2.54]),
+        ("2x05 pitch 2.54 mm", "pitch_mm", [2.54]),
+        ("排针 2x05 间距2.54mm", "pitch_mm", [2.54]),
         ("DIP-16 socket", "pins", [16.0]),
         ("number of pins: 15", "pins", [15.0]),
         ("16脚双列直插", "pins", [16.0]),

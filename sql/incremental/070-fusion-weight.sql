@@ -16,10 +16,11 @@ comment on column cad.fusion_weight.image is 'Weight of the cosine with the imag
 comment on column cad.fusion_weight.shape is 'Weight of the cosine with the shape vector.';
 comment on column cad.fusion_weight.lexical is 'Weight of the lexical score.';
 
+-- A picture and a shape are best ranked by their own kind alone: docs/results/encoders/rerank.md.
 insert into cad.fusion_weight (query_kind, text, image, shape, lexical) values
 ('text', 1, 0.5, 0.5, 0.5),
-('image', 0.25, 1, 0.5, 0),
-('shape', 0.25, 0.5, 1, 0),
+('image', 0, 1, 0, 0),
+('shape', 0, 0, 1, 0),
 ('multi', 1, 1, 1, 0.5);
 
 -- A restore puts its rows where the script has already put the defaults: the later row wins.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pgcad.errors import CadError
 
 MAX_FILE_BYTES = 256 * 2**20
@@ -31,3 +34,16 @@ def check_file_bytes(data: bytes) -> None:
     if not data:
         raise CadError("22023", "the file is empty", "Check that the upload or the read of the file was complete.")
     check_count(len(data), MAX_FILE_BYTES, "bytes", "Split the assembly or export a coarser file.")
+
+
+def check_extent(points_mm: NDArray[np.floating]) -> None:
+    """Raise CadError 22023 for coordinates that are not finite, or of a size that no part has."""
+    if not np.isfinite(points_mm).all():
+        raise CadError("22023", "the file has coordinates that are not finite numbers", "Export the part again.")
+    furthest, extent = float(np.abs(points_mm).max()), float(np.ptp(points_mm, axis=0).max())
+    if furthest > MAX_EXTENT_MM:
+        raise CadError(
+            "22023", f"the file has coordinates as large as {furthest:.3g} mm", "Check the units of the file."
+        )
+    if extent < MIN_EXTENT_MM:
+        raise CadError("22023", f"the part is only {extent:.3g} mm large", "Check the units of the file.")

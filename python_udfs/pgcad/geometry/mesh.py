@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from pgcad.errors import CadError
 from pgcad.geometry.containers import check_container
-from pgcad.geometry.limits import MAX_COMPONENTS, MAX_EXTENT_MM, MAX_TRIANGLES, MIN_EXTENT_MM, check_count
-from pgcad.geometry.surface import Surface, join, weld
+from pgcad.geometry.limits import MAX_COMPONENTS, MAX_TRIANGLES, check_count, check_extent
+from pgcad.geometry.surface import Surface, check_area, join, weld
 from pgcad.geometry.text import clean_name
 
 _HINT = "Export the part again as binary STL, or as STEP."
@@ -66,22 +66,8 @@ def scene_surface(scene: trimesh.Scene, scale: float) -> Surface:
         flipped = triangles[:, ::-1] if np.linalg.det(transform[:3, :3]) < 0 else triangles
         surfaces.append(weld(vertices, flipped, _face_colours(mesh)))
     surface = join(surfaces)
-    if not (surface.areas_mm2 > 0).any():
-        raise CadError("22023", "the mesh has only degenerate faces: none has an area", _HINT)
+    check_area(surface)
     return surface
-
-
-def check_extent(points_mm: NDArray[np.floating]) -> None:
-    """Raise CadError 22023 for coordinates that are not finite, or of a size that no part has."""
-    if not np.isfinite(points_mm).all():
-        raise CadError("22023", "the file has coordinates that are not finite numbers", _HINT)
-    furthest, extent = float(np.abs(points_mm).max()), float(np.ptp(points_mm, axis=0).max())
-    if furthest > MAX_EXTENT_MM:
-        raise CadError(
-            "22023", f"the file has coordinates as large as {furthest:.3g} mm", "Check the units of the file."
-        )
-    if extent < MIN_EXTENT_MM:
-        raise CadError("22023", f"the part is only {extent:.3g} mm large", "Check the units of the file.")
 
 
 def mesh_glb(shape: Surface | NDArray[np.floating]) -> bytes:

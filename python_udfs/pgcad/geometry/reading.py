@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgcad.geometry.formats import CLOUDS, STEP, check_format
-from pgcad.geometry.limits import check_file_bytes
-from pgcad.geometry.mesh import check_extent, load_scene, scene_names, scene_surface, scene_unit
+from pgcad.geometry.limits import check_extent, check_file_bytes
+from pgcad.geometry.mesh import load_scene, scene_names, scene_surface, scene_unit
 from pgcad.geometry.points import check_cloud, oriented_points, read_cloud, thinned
 from pgcad.geometry.properties import Properties, cloud_properties, shape_properties, surface_properties
 from pgcad.geometry.sampling import sample_surface
-from pgcad.geometry.step import read_step
+from pgcad.geometry.step import kernel_errors, read_step
 from pgcad.geometry.surface import Surface
 from pgcad.geometry.tessellate import tessellate
 from pgcad.geometry.units import MILLIMETRES, unit_name
@@ -50,11 +50,13 @@ def read(data: bytes, fmt: str, units: str | None = None) -> Reading:
 
 def _read_step(data: bytes) -> Reading:
     model = read_step(data)
-    surface = tessellate(model)
+    with kernel_errors():
+        surface = tessellate(model)
+        properties = shape_properties(model.shape)
     return Reading(
         kind="assembly" if model.tree else "part",
         shape=surface,
-        properties=shape_properties(model.shape),
+        properties=properties,
         points=sample_surface(surface),
         unit_as_read=model.unit_as_read,
         names=model.names,

@@ -46,7 +46,7 @@ def make_report(reading: Reading, metadata: Mapping[str, Any]) -> dict[str, Any]
         **asdict(reading.properties),
         "size_mm": reading.properties.size_mm,
         "component_count": reading.component_count,
-        "names": reading.names,
+        "names": [name for name in reading.names if not _is_placeholder(name)],
         "colours": dominant_colours(surface) if surface else [],
         "triangle_count": len(surface.triangles) if surface else None,
         "views": [{"view": index, **asdict(view)} for index, view in enumerate(VIEWS)],

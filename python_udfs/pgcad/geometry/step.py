@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from OCP.collections import Sequence_TCollection_AsciiString, Sequence_TDF_Label
 from OCP.IFSelect import IFSelect_ReturnStatus
 from OCP.Interface import Interface_Static
-from OCP.Message import Message, Message_Gravity
+from OCP.Message import Message
+from OCP.Standard import Standard_Failure
 from OCP.STEPCAFControl import STEPCAFControl_Reader
 from OCP.STEPControl import STEPControl_Controller
 from OCP.TCollection import TCollection_ExtendedString
@@ -40,6 +44,8 @@ _UNITS = {
     "inch": "inch",
     "foot": "ft",
 }
+_IDENTITY = [1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+_NOT_FINITE = re.compile(rb"[(,]\s*[+-]?(?:nan|inf|infinity)\.?\s*[,)]", re.IGNORECASE)
 _UNREADABLE_HINT = "Open the file in a CAD program and export it again as STEP AP203, AP214 or AP242."
 
 
@@ -74,18 +80,19 @@ def read_step(data: bytes) -> StepModel:
     """
     faces = data.count(b"ADVANCED_FACE") + data.count(b"FACE_SURFACE")
     check_count(faces, MAX_FACES, "faces", "Simplify the model or split the assembly into its parts.")
-    _quiet()
+    if _NOT_FINITE.search(data):
+        raise CadError("22023", "the STEP file has coordinates that are not finite numbers", _UNREADABLE_HINT)
+    _prepare_kernel()
     reader = STEPCAFControl_Reader()
     reader.SetNameMode(True)
     reader.SetColorMode(True)
-    try:
+    document = TDocStd_Document(TCollection_ExtendedString("XmlXCAF"))
+    with kernel_errors():
         status = reader.ReadStream("part.step", io.BytesIO(data))
-        document = TDocStd_Document(TCollection_ExtendedString("XmlXCAF"))
         done = status == IFSelect_ReturnStatus.IFSelect_RetDone and reader.Transfer(document)
-    except Exception as error:  # OpenCASCADE raises dozens of C++ types, none of them bound to a common base
-        raise CadError("22023", "the STEP file cannot be read", _UNREADABLE_HINT, str(error)) from error
     if not done:
-        raise CadError("22023", "the STEP file cannot be read: it is truncated or damaged", _UNREADABLE_HINT)
+        reason = "it is damaged or holds no product" if b"END-ISO-10303-21" in data else "it is cut off before its end"
+        raise CadError("22023", f"the STEP file cannot be read: {reason}", _UNREADABLE_HINT)
     shape = XCAFDoc_DocumentTool.ShapeTool_s(document.Main()).GetOneShape()
     if shape is None or shape.IsNull():
         raise CadError("22023", "the STEP file holds no shape", _UNREADABLE_HINT)
@@ -93,12 +100,22 @@ def read_step(data: bytes) -> StepModel:
     return StepModel(document, shape, components, names, _unit(reader), tree if len(components) > 1 else None)
 
 
-def _quiet() -> None:
-    """OpenCASCADE reports on standard output; a worker has nothing to say there."""
+@contextmanager
+def kernel_errors() -> Iterator[None]:
+    """Turn what OpenCASCADE raises over a shape into CadError 22023."""
+    try:
+        yield
+    except (Standard_Failure, RuntimeError) as error:
+        raise CadError(
+            "22023", "the STEP file holds geometry that OpenCASCADE cannot work with", _UNREADABLE_HINT, str(error)
+        ) from error
+
+
+def _prepare_kernel() -> None:
+    """Read into millimetres, and silently: OpenCASCADE reports on standard output."""
     STEPControl_Controller.Init_s()
     Interface_Static.SetCVal_s("xstep.cascade.unit", "MM")
-    for printer in Message.DefaultMessenger_s().Printers():
-        printer.SetTraceLevel(Message_Gravity.Message_Fail)
+    Message.DefaultMessenger_s().ChangePrinters().Clear()
 
 
 def _unit(reader: STEPCAFControl_Reader) -> str | None:
@@ -139,9 +156,10 @@ def _entry(node: XCAFPrs_DocumentNode) -> dict[str, Any]:
     instance = _name(node.Label)
     if instance and instance != entry["name"]:
         entry["component"] = instance
-    if not node.LocalTrsf.IsIdentity():
-        placement = node.LocalTrsf.Transformation()
-        entry["placement"] = [round(placement.Value(r, c), 9) for r in (1, 2, 3) for c in (1, 2, 3, 4)]
+    transform = node.LocalTrsf.Transformation()
+    placement = [round(transform.Value(row, column), 9) for row in (1, 2, 3) for column in (1, 2, 3, 4)]
+    if placement != _IDENTITY:
+        entry["placement"] = placement
     return entry
 
 

@@ -9,6 +9,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from pgcad.errors import CadError
+
 NO_COLOUR = (184, 184, 184)
 
 
@@ -57,6 +59,16 @@ def weld(
     a, b, c = welded.T
     keep = (a != b) & (b != c) & (c != a)
     return Surface(corners[first], welded[keep], None if colours is None else colours[keep])
+
+
+def check_area(surface: Surface) -> None:
+    """Raise CadError 22023 when no triangle has an area."""
+    if not (surface.areas_mm2 > 0).any():
+        raise CadError(
+            "22023",
+            "the part has only degenerate faces: none has an area",
+            "Check the part in the program that made it.",
+        )
 
 
 def join(surfaces: Sequence[Surface]) -> Surface:

@@ -11,9 +11,9 @@ from OCP.RWMesh import RWMesh_FaceIterator
 from OCP.TopoDS import TopoDS_Shape
 
 from pgcad.errors import CadError
-from pgcad.geometry.limits import MAX_TRIANGLES, check_count
+from pgcad.geometry.limits import MAX_EXTENT_MM, MAX_TRIANGLES, check_count, check_extent
 from pgcad.geometry.step import Component, StepModel
-from pgcad.geometry.surface import NO_COLOUR, Surface, weld
+from pgcad.geometry.surface import NO_COLOUR, Surface, check_area, weld
 
 RELATIVE_DEFLECTION = 1e-3
 """Of the diagonal of the box: a 40 mm screw deviates by 0.04 mm, a 2 m plate by at most 1 mm."""
@@ -43,13 +43,20 @@ def tessellate(model: StepModel) -> Surface:
             "the STEP file has no surface to show or compare: it holds no faces, only points or curves at most",
             "Export solids or surfaces rather than a sketch or a wireframe.",
         )
-    return weld(np.array(vertices), np.array(triangles, np.int32), np.array(colours, np.uint8))
+    corners = np.array(vertices)
+    check_extent(corners)
+    surface = weld(corners, np.array(triangles, np.int32), np.array(colours, np.uint8))
+    check_area(surface)
+    return surface
 
 
 def _diagonal_mm(shape: TopoDS_Shape) -> float:
     box = Bnd_Box()
     BRepBndLib.Add_s(shape, box, False)
-    return 0.0 if box.IsVoid() else box.SquareExtent() ** 0.5
+    diagonal_mm = 0.0 if box.IsVoid() else box.SquareExtent() ** 0.5
+    if diagonal_mm > MAX_EXTENT_MM:
+        raise CadError("22023", f"the part is {diagonal_mm:.3g} mm large", "Check the units of the file.")
+    return float(diagonal_mm)
 
 
 def _collect(

@@ -13,6 +13,7 @@ from pgcad.errors import CadError
 from pgcad.geometry.limits import MAX_PIXELS, check_count, check_file_bytes
 
 _HINT = "Give a PNG or JPEG file."
+_SMALLER_HINT = "Scale it down: 1000 × 1000 is ample."
 _OPAQUE = ("RGB", "L", "1", "CMYK", "YCbCr", "I;16", "I", "F")
 
 
@@ -26,11 +27,13 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # our own limit on pixels follows
             picture = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
-        check_count(picture.width * picture.height, MAX_PIXELS, "pixels", "Scale it down: 1000 × 1000 is ample.")
+        check_count(picture.width * picture.height, MAX_PIXELS, "pixels", _SMALLER_HINT)
         picture.load()
         return _rgb(ImageOps.exif_transpose(picture))
     except CadError:
         raise
+    except Image.DecompressionBombError as error:  # Pillow's limit lies above ours and is looked at first
+        raise CadError("54000", f"the picture is too large: {error}", _SMALLER_HINT) from error
     except UnidentifiedImageError as error:
         raise CadError("22023", "the picture is neither PNG nor JPEG", _HINT) from error
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error …

@@ -5,6 +5,7 @@
 #
 #   docker/make-folders.sh PYTHON
 set -eu
+umask 022 # postgres reads what root makes here
 
 python=$1
 checkout=$(pwd -P)

@@ -180,6 +180,7 @@ def install(files: Iterable[Path], pg_config: str) -> Path:
     if changed and os.access(folder, os.W_OK):
         for file in changed:
             shutil.copyfile(file, folder / file.name)
+            (folder / file.name).chmod(0o644)  # the server reads it, whatever root's umask
     elif changed:
         subprocess.run(["sudo", "install", "-m", "644", *map(str, changed), str(folder)], check=True)
     return folder

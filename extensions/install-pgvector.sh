@@ -6,6 +6,7 @@
 # package source is read from the machine's own apt configuration; a private list folder keeps that configuration
 # and its lists untouched.
 set -eu
+umask 022 # the server reads what root installs
 
 pg_config=${PG_CONFIG:-pg_config}
 suites=${PGVECTOR_SUITES:-"sid trixie"} # newest first; a suite whose files are missing falls through to the next

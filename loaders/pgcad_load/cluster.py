@@ -13,6 +13,7 @@ import os
 import pwd
 import random
 import secrets
+import shlex
 import shutil
 import signal
 import socket
@@ -53,6 +54,25 @@ jit = off                           # no query here is long enough to earn its c
 log_line_prefix = '%m [%p] %u@%d '
 """
 FORGETFUL = "fsync = off\nfull_page_writes = off\nsynchronous_commit = off\n"
+
+# The extension of a database: the version it has, the version that is installed, the SHA-256 of the script it was made
+# or updated with (the setting pgcad.script; docker/entrypoint.sh keeps it too), and that of the installed script.
+EXTENSION = """
+select
+    e.installed_version,
+    e.default_version,
+    nullif(current_setting('pgcad.script', true), ''),
+    encode(sha256(pg_read_binary_file(c.setting || '/extension/pgcad--' || e.default_version || '.sql')), 'hex')
+from pg_available_extensions as e
+inner join pg_config as c on c.name = 'SHAREDIR'
+where e.name = 'pgcad'
+"""
+MOVE = """\
+the SQL of pgcad has changed without a new version, and database {name} holds parts under the old one. It still answers;
+to have the new SQL, move the parts into a new database, then run this again:
+  pg_dump --format=custom --file={dump} {dsn}
+  psql {server} --command 'alter database {name} rename to {name}_before' --command 'create database {name}'
+  pg_restore --exit-on-error --dbname={dsn} {dump}"""
 
 
 class ClusterError(RuntimeError):
@@ -167,16 +187,21 @@ class LocalCluster:
             )
 
     def _make_folders(self) -> None:
+        root = os.geteuid() == 0
+        owner = pwd.getpwnam(self.owner).pw_uid if root else os.geteuid()
         for folder in (self.state, self.socket_dir):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if os.geteuid() == 0:
-                shutil.chown(folder, self.owner, self.owner)
-            elif folder.lstat().st_uid != os.geteuid():  # made by somebody else in a folder open to all, or a link
-                raise ClusterError(f"{folder} belongs to somebody else; remove it, or run as its owner")
+            if root and folder.lstat().st_uid == 0 and not any(folder.iterdir()):  # just made, or set ready for us
+                self._give_to_owner(folder)
+            if folder.lstat().st_uid != owner:  # root must not take it from a user, nor a user trust a stranger's
+                raise ClusterError(
+                    f"{folder} does not belong to {self.owner}, who would run the cluster; "
+                    "run this as its owner, remove it, or choose another --state"
+                )
         if subprocess.run(["test", "-w", self.state], **self._as_owner()).returncode != 0:
             raise ClusterError(
-                f"the user {self.owner} cannot reach {self.state}; choose a folder that it can, "
-                "such as --state /var/lib/pgcad/local"
+                f"the user {self.owner} cannot reach {self.state}, because a folder above keeps it out; "
+                "choose another one, such as --state /var/lib/pgcad/local"
             )
 
     def _initdb(self) -> None:
@@ -185,8 +210,7 @@ class LocalCluster:
             port_file.write_text(f"{_free_port()}\n")
         self.password_file.touch(mode=0o600)
         self.password_file.write_text(secrets.token_urlsafe(24) + "\n")
-        if os.geteuid() == 0:
-            shutil.chown(self.password_file, self.owner)
+        self._give_to_owner(self.password_file)
         unfinished = self.state / "data.new"
         shutil.rmtree(unfinished, ignore_errors=True)
         self._run(
@@ -197,13 +221,14 @@ class LocalCluster:
         (unfinished / "conf.d").mkdir()
         with (unfinished / "postgresql.conf").open("a") as configuration:
             configuration.write("\ninclude_dir = 'conf.d'\n")
-        if os.geteuid() == 0:
-            shutil.chown(unfinished / "conf.d", self.owner, self.owner)
+        self._give_to_owner(unfinished / "conf.d")
         unfinished.rename(self.data)
 
     def _configure(self) -> None:
         text = CONFIGURATION.format(port=self.port, socket_dir=self.socket_dir)
-        (self.data / "conf.d" / "pgcad.conf").write_text(text if self.durable else text + FORGETFUL)
+        configuration = self.data / "conf.d" / "pgcad.conf"
+        configuration.write_text(text if self.durable else text + FORGETFUL)
+        self._give_to_owner(configuration)
 
     def _require_same_major(self) -> None:
         made_by = (self.data / "PG_VERSION").read_text().strip()
@@ -231,28 +256,34 @@ class LocalCluster:
             raise ClusterError(f"processes of a crashed cluster still use {self.data}; stop them first: kill {pids}")
 
     def _update_extension(self, connection: psycopg.Connection[Any]) -> None:
-        installed, available = self._extension_versions(connection)
-        applied = self.state / f"{connection.info.dbname}.sha256"
-        digest = self._script_digest(available)
-        if installed is None:
-            connection.execute("create extension pgcad cascade")
-        elif installed != available:
-            connection.execute("alter extension pgcad update")
-        elif not applied.exists() or applied.read_text() != digest:
-            _recreate_extension(connection)
-        applied.write_text(digest)
+        """Bring the extension to the installed version and script, where that needs no hand.
 
-    def _extension_versions(self, connection: psycopg.Connection[Any]) -> tuple[str | None, str]:
-        row = connection.execute(
-            "select installed_version, default_version from pg_available_extensions where name = 'pgcad'"
-        ).fetchone()
+        In development the script changes without a new version: an empty database follows. A restored database does
+        not know its script, but ran the one that was installed.
+        """
+        row = connection.execute(EXTENSION).fetchone()
         if row is None:
             raise ClusterError("this PostgreSQL has no extension pgcad; run `make install`")
-        return row[0], row[1]
-
-    def _script_digest(self, version: str) -> str:
-        share = subprocess.run([_pg_config(), "--sharedir"], check=True, capture_output=True, text=True).stdout.strip()
-        return hashlib.sha256(Path(share, "extension", f"pgcad--{version}.sql").read_bytes()).hexdigest()
+        present, available, script, installed_script = row
+        if present == available and script == installed_script:
+            return
+        name = connection.info.dbname
+        with connection.transaction():
+            if present is None:
+                connection.execute("create extension pgcad cascade")
+            elif present != available:
+                connection.execute("alter extension pgcad update")
+            elif _is_empty(connection):
+                connection.execute("drop extension pgcad")
+                connection.execute("create extension pgcad cascade")
+            elif script is not None:
+                words = {"dsn": self.dsn(name), "server": self.dsn("postgres"), "dump": f"{self.state / name}.dump"}
+                raise ClusterError(MOVE.format(name=name, **{key: shlex.quote(word) for key, word in words.items()}))
+            connection.execute(
+                sql.SQL("alter database {} set pgcad.script = {}").format(
+                    sql.Identifier(name), sql.Literal(installed_script)
+                )
+            )
 
     # --- the encoder service ------------------------------------------------------------------------------------
 
@@ -329,6 +360,12 @@ class LocalCluster:
             "env": {**os.environ, "HOME": str(self.state), "USER": entry.pw_name, "LOGNAME": entry.pw_name},
         }
 
+    def _give_to_owner(self, path: Path) -> None:
+        """What root makes for the owner becomes its own: root's umask may keep others out. Links are not followed."""
+        if os.geteuid() == 0:
+            entry = pwd.getpwnam(self.owner)
+            os.lchown(path, entry.pw_uid, entry.pw_gid)
+
     def _run(self, program: str, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [Path(bindir(), program), *arguments], cwd=self.state, text=True, stdin=subprocess.DEVNULL,
@@ -396,16 +433,8 @@ def _free_port() -> int:
     raise ClusterError(f"found no free port between {PORTS.start} and {PORTS.stop}")
 
 
-def _recreate_extension(connection: psycopg.Connection[Any]) -> None:
-    """The script of the same version has changed: that happens in development, and only an empty one is replaced."""
-    if connection.execute("select from cad.model union all select from cad.ingest limit 1").rowcount:
-        raise ClusterError(
-            "the SQL of pgcad has changed without a new version, and the database holds data. "
-            "Give it a new version, or start over: make down, remove .pgcad, make up"
-        )
-    with connection.transaction():
-        connection.execute("drop extension pgcad")
-        connection.execute("create extension pgcad cascade")
+def _is_empty(connection: psycopg.Connection[Any]) -> bool:
+    return not connection.execute("select from cad.model union all select from cad.ingest limit 1").rowcount
 
 
 def _processes() -> Iterator[psutil.Process]:

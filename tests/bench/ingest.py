@@ -69,7 +69,9 @@ def account(dsn: str) -> dict[str, Any]:
     """What became of the files: of the queue by state, of the catalogue by what search may use."""
     with psycopg.connect(dsn) as db:
         queue = dict(db.execute("select coalesce(outcome, state), count(*) from cad.ingest group by 1").fetchall())
-        failed = db.execute("select source_uri, last_error from cad.ingest where state = 'failed' order by 1").fetchall()
+        failed = db.execute(
+            "select source_uri, last_error from cad.ingest where state = 'failed' order by 1"
+        ).fetchall()
         [(parts,)] = db.execute("select count(*) from cad.model")
         [(searchable,)] = db.execute("select count(*) from cad.space_cad")
         [(size_mb,)] = db.execute("select pg_database_size(current_database()) >> 20")

@@ -3,42 +3,46 @@
 
 PYTHON ?= /usr/bin/python3
 TESTS ?= tests
+STATE := .pgcad
 
 BIN := .venv/bin
+# As root, the encoder service runs as postgres, which must be able to read what pip installs.
+PIP := umask 022 && $(BIN)/pip
 SAY := >&2 echo "make:"
 # The code is installed as a copy where the checkout cannot be reached (see docker/make-folders.sh), else as it lies.
 LINKED := $(shell test -L .venv && echo yes)
 CODE := $(if $(LINKED),$(shell find python_udfs loaders -type f -not -name '*.pyc' -not -path '*.egg-info/*'))
 
 .DEFAULT_GOAL := help
+.NOTPARALLEL: # two steps at once would both hold apt, or the environment
 .PHONY: help demo test up down psql dsn bench lint install lock clean system extension
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /make \1\t/p' Makefile | expand -t 16
 
 demo: up  ## load the sample corpus and show a page of search results
-	@$(BIN)/pgcad demo --state .pgcad --samples samples
+	@$(BIN)/pgcad demo --state $(STATE) --samples samples
 
 test: .venv/development system  ## run the tests (TESTS=path for some of them)
 	@$(BIN)/pytest $(TESTS)
 
-up: install  ## start a local PostgreSQL and the encoder service; returns when both answer
-	@$(BIN)/pgcad up --state .pgcad
+up: install  ## start a local PostgreSQL and the encoder service (STATE=folder for another one than .pgcad)
+	@$(BIN)/pgcad up --state $(STATE)
 
 down:  ## stop both; the data stays
-	@test ! -x $(BIN)/pgcad || $(BIN)/pgcad down --state .pgcad
+	@test ! -x $(BIN)/pgcad || $(BIN)/pgcad down --state $(STATE)
 
 psql:  ## psql in the local database
 	@$(MAKE) --no-print-directory up >&2
-	@$(BIN)/pgcad psql --state .pgcad
+	@$(BIN)/pgcad psql --state $(STATE)
 
 dsn:  ## print the connection string of the local database and nothing else
 	@$(MAKE) --no-print-directory up >&2
-	@$(BIN)/pgcad dsn --state .pgcad
+	@$(BIN)/pgcad dsn --state $(STATE)
 
 bench: up .venv/development  ## measure speed and memory of the local database
 	@for measure in cancel_latency search_latency; do \
-	    $(BIN)/python tests/bench/$$measure.py --dsn "$$($(BIN)/pgcad dsn --state .pgcad)" || exit 1; \
+	    $(BIN)/python tests/bench/$$measure.py --dsn "$$($(BIN)/pgcad dsn --state $(STATE))" || exit 1; \
 	done
 
 lint: .venv/development extension  ## check every language of the repository
@@ -47,7 +51,7 @@ lint: .venv/development extension  ## check every language of the repository
 install: .venv/package extension  ## system packages, Python environment, extension files
 
 clean: down  ## remove the local database, the environment and everything built
-	rm -rf "$$(readlink -f .pgcad)" "$$(readlink -f .venv)" .pgcad .venv build extensions/pgcad--*.sql
+	rm -rf "$$(readlink -f $(STATE))" "$$(readlink -f .venv)" $(STATE) .venv build extensions/pgcad--*.sql
 
 # --- set-up ---------------------------------------------------------------------------------------------------------
 
@@ -60,17 +64,17 @@ system:
 
 .venv/runtime: requirements.txt | .venv/bin/pip
 	@$(SAY) "installing Python packages"
-	@$(BIN)/pip install --quiet --requirement requirements.txt
+	@$(PIP) install --quiet --requirement requirements.txt
 	@touch $@
 
 .venv/development: requirements-dev.txt .venv/package
 	@$(SAY) "installing development tools"
-	@$(BIN)/pip install --quiet --requirement requirements-dev.txt
+	@$(PIP) install --quiet --requirement requirements-dev.txt
 	@touch $@
 
 .venv/package: pyproject.toml .venv/runtime $(CODE)
 	@rm -rf build
-	@$(BIN)/pip install --quiet --no-deps $$(test -L .venv || echo --editable) .
+	@$(PIP) install --quiet --no-deps $$(test -L .venv || echo --editable) .
 	@touch $@
 
 extension: .venv/package system

@@ -5,7 +5,11 @@
 #   docker/install-system.sh [ROLE…]    roles, default all: encoder  the encoder service
 #                                                           server   PostgreSQL and its Python
 #                                                           build    what builds extensions, and pgvector
+#
+# Where Debian's PostgreSQL is not there yet, its installation would also start a cluster `main` on port 5432. Nothing
+# here needs it, so this one installation makes none; `pg_createcluster NN main --start` makes it.
 set -eu
+umask 022
 
 roles=" ${*:-encoder server build} "
 here=$(dirname "$(readlink -f "$0")")
@@ -25,8 +29,14 @@ apt() { # what apt and dpkg say is shown when they fail
     }
 }
 
+no_cluster=/etc/postgresql-common/createcluster.d/pgcad.conf # read by the installation of a server
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+clean_up() {
+    rm -f "$log"
+    [ ! -e "$no_cluster" ] || as_root rm -f "$no_cluster"
+}
+trap clean_up EXIT
+trap 'exit 1' HUP INT TERM
 
 # The major version behind Debian's package `postgresql`; empty before the first `apt-get update`.
 postgresql_major() {
@@ -42,7 +52,8 @@ packages() {
     echo ca-certificates python3
     if has encoder; then
         echo python3-venv
-        echo libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri libx11-6 libxcursor1 libexpat1 # VTK renders off-screen through EGL
+        # VTK renders off-screen through EGL
+        echo libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri libx11-6 libxcursor1 libexpat1
     fi
     if has server; then
         echo postgresql "postgresql-${major:-NN}" "postgresql-plpython3-${major:-NN}"
@@ -69,6 +80,10 @@ if [ -n "$(missing)" ]; then
     apt update
     wanted=$(missing | tr '\n' ' ')
     say "installing $wanted"
+    if has server; then
+        as_root install -d "${no_cluster%/*}"
+        echo 'create_main_cluster = false' | as_root tee "$no_cluster" >/dev/null
+    fi
     # shellcheck disable=SC2086 # a list of words
     apt install --yes --no-install-recommends $wanted
 fi

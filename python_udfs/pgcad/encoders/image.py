@@ -78,8 +78,8 @@ class _MBConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = x
         if self._expand_conv is not None and self._bn0 is not None:
-            y = self._bn0(self._expand_conv(y)).clamp(0, 6)
-        y = self._bn1(self._depthwise_conv(y)).clamp(0, 6)
+            y = self._bn0(self._expand_conv(y)).clamp_(0, 6)
+        y = self._bn1(self._depthwise_conv(y)).clamp_(0, 6)
         y = self._bn2(self._project_conv(y))
         return x + y if self._residual else y
 
@@ -112,10 +112,10 @@ class EfficientNetLite0(nn.Module):
         return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self._bn0(self._conv_stem(x)).clamp(0, 6)
+        x = self._bn0(self._conv_stem(x)).clamp_(0, 6)
         for block in self._blocks:
             x = block(x)
-        return self._bn1(self._conv_head(x)).clamp(0, 6).mean((2, 3))
+        return self._bn1(self._conv_head(x)).clamp_(0, 6).mean((2, 3))
 
 
 def frame(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

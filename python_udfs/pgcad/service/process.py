@@ -9,7 +9,7 @@ import signal
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 LARGEST_MMAP_THRESHOLD = 32 << 20
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -29,11 +29,12 @@ def limit_memory(data_bytes: int) -> None:
 
 
 def keep_freed_memory(kept_bytes: int) -> None:
-    """Let malloc keep up to `kept_bytes` of freed memory for itself (mallopt(3)).
+    """Let malloc keep up to `kept_bytes` of freed memory for itself (mallopt(3)), in one arena for all threads.
 
     Every batch of an encoder needs the same tens of megabytes; given back and fetched again, they cost as many page
-    faults as the arithmetic costs time.
+    faults as the arithmetic costs time. The arenas of single threads are small and give everything back.
     """
+    _libc.mallopt(M_ARENA_MAX, 1)
     _libc.mallopt(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
     _libc.mallopt(M_TRIM_THRESHOLD, kept_bytes)
 

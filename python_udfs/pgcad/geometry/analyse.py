@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgcad.geometry.mesh import mesh_glb
-from pgcad.geometry.reading import cloud_reading, read
+from pgcad.geometry.reading import Reading, cloud_reading, read
 from pgcad.geometry.report import make_report
 from pgcad.geometry.views import THUMBNAIL_SIZE, THUMBNAIL_VIEW, png_bytes, render
 
@@ -36,15 +36,24 @@ def analyse(data: bytes, fmt: str, metadata: Mapping[str, Any]) -> Analysis:
     """
     reading = read(data, fmt, metadata.get("units"))
     views = render(reading.shape)
-    thumbnail = render(reading.shape, [THUMBNAIL_VIEW], THUMBNAIL_SIZE, coloured=True)[0]
     return Analysis(
         report=make_report(reading, metadata),
         mesh_glb=mesh_glb(reading.shape),
         points=reading.points,
-        thumbnail_png=png_bytes(thumbnail),
+        thumbnail_png=_thumbnail(reading),
         view_pngs=[png_bytes(view) for view in views],
         views=views,
     )
+
+
+def file_thumbnail(data: bytes, fmt: str) -> bytes:
+    """The thumbnail of a file as PNG, as `analyse` makes it. Raises CadError."""
+    return _thumbnail(read(data, fmt))
+
+
+def cloud_thumbnail(xyz: NDArray[np.floating]) -> bytes:
+    """The thumbnail of a cloud of points (n, 3) in mm as PNG. Raises CadError."""
+    return _thumbnail(cloud_reading(xyz))
 
 
 def shape_points(data: bytes, fmt: str, units: str | None = None) -> NDArray[np.float32]:
@@ -61,3 +70,7 @@ def cloud_points(xyz: NDArray[np.floating]) -> NDArray[np.float32]:
     Raises CadError.
     """
     return cloud_reading(xyz).points
+
+
+def _thumbnail(reading: Reading) -> bytes:
+    return png_bytes(render(reading.shape, [THUMBNAIL_VIEW], THUMBNAIL_SIZE, coloured=True)[0])

@@ -37,6 +37,11 @@ def check_container(data: bytes, fmt: str) -> None:
         checks[fmt](data)
 
 
+def without_comments(data: bytes) -> bytes:
+    """The lines of an OFF file without what stands behind `#`."""
+    return re.sub(rb"#[^\n]*", b"", data)
+
+
 def _broken(fmt: str, reason: str) -> CadError:
     return CadError("22023", f"the {fmt} file cannot be read: {reason}", _TRUNCATED_HINT)
 
@@ -61,8 +66,9 @@ def _check_ply(data: bytes) -> None:
 
 
 def _check_off(data: bytes) -> None:
-    lines = [line for line in re.sub(rb"#[^\n]*", b"", data).split(b"\n") if line.strip()]
-    counts = re.search(rb"OFF\s+(\d{1,18})\s+(\d{1,18})", data)
+    text = without_comments(data)
+    lines = [line for line in text.split(b"\n") if line.strip()]
+    counts = re.search(rb"OFF\s+(\d{1,18})\s+(\d{1,18})", text)
     if not counts or int(counts[1]) + int(counts[2]) + 1 > len(lines):
         raise _broken("off", "it has fewer vertices and faces than its header declares")
 

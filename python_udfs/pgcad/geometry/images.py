@@ -30,7 +30,7 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
         check_count(picture.width * picture.height, MAX_PIXELS, "pixels", _SMALLER_HINT)
         picture.load()
         return _rgb(ImageOps.exif_transpose(picture))
-    except CadError:
+    except (CadError, MemoryError):
         raise
     except Image.DecompressionBombError as error:  # Pillow's limit lies above ours and is looked at first
         raise CadError("54000", f"the picture is too large: {error}", _SMALLER_HINT) from error

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from pgcad.errors import CadError
 
 MAX_FILE_BYTES = 256 * 2**20
+"""Refused by the loader and by the front of the service too, before a worker has to take it in."""
 MAX_FACES = 200_000
-"""B-rep faces of a STEP file; above it OpenCASCADE needs minutes."""
+"""B-rep faces of a STEP file, those of a part as often as it is placed; above it OpenCASCADE needs minutes."""
 MAX_COMPONENTS = 50_000
 """Placed components of an assembly: nested products multiply."""
 MAX_TRIANGLES = 5_000_000
@@ -33,7 +34,12 @@ def check_file_bytes(data: bytes) -> None:
     """Raise 22023 for an empty file and 54000 for one over the limit."""
     if not data:
         raise CadError("22023", "the file is empty", "Check that the upload or the read of the file was complete.")
-    check_count(len(data), MAX_FILE_BYTES, "bytes", "Split the assembly or export a coarser file.")
+    check_file_size(len(data))
+
+
+def check_file_size(size: int) -> None:
+    """Raise 54000 for a file of more bytes than are read."""
+    check_count(size, MAX_FILE_BYTES, "bytes", "Split the assembly or export a coarser file.")
 
 
 def check_extent(points_mm: NDArray[np.floating]) -> None:

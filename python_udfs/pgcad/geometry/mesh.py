@@ -9,13 +9,17 @@ import trimesh
 from numpy.typing import NDArray
 
 from pgcad.errors import CadError
-from pgcad.geometry.containers import check_container
+from pgcad.geometry.containers import check_container, without_comments
 from pgcad.geometry.limits import MAX_COMPONENTS, MAX_TRIANGLES, check_count, check_extent
-from pgcad.geometry.surface import Surface, check_area, join, weld
+from pgcad.geometry.surface import Surface, check_area, join, turned_outward, weld
 from pgcad.geometry.text import clean_name
+from pgcad.geometry.units import MILLIMETRES
 
 _HINT = "Export the part again as binary STL, or as STEP."
 _WITH_MATERIALS = ("obj", "ply", "glb", "gltf")
+_GLTF = ("glb", "gltf")
+_Y_UP_TO_Z_UP = np.array([[1.0, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
+"""From glTF's axes (y up, z to the front) to ours."""
 
 
 def load_scene(data: bytes, fmt: str) -> trimesh.Scene:
@@ -24,11 +28,13 @@ def load_scene(data: bytes, fmt: str) -> trimesh.Scene:
     Raises CadError 22023 when it cannot be read or has no faces, 54000 when it is over a limit.
     """
     check_container(data, fmt)
+    if fmt == "off":
+        data = without_comments(data)  # trimesh reads lines before a comment twice
     options = {"skip_materials": True} if fmt in _WITH_MATERIALS else {}
     try:
         scene = trimesh.load_scene(io.BytesIO(data), file_type=fmt, process=False, **options)
         triangles = sum(len(mesh.faces) for mesh, _ in _placed(scene))
-    except CadError:
+    except (CadError, MemoryError):
         raise
     except Exception as error:  # each parser raises its own
         reason = clean_name(error) or type(error).__name__
@@ -40,7 +46,9 @@ def load_scene(data: bytes, fmt: str) -> trimesh.Scene:
 
 
 def scene_unit(scene: trimesh.Scene, fmt: str) -> str:
-    """What a file says its numbers are. Only 3MF says so; everything else is taken as millimetres."""
+    """What the numbers of a file are: 3MF says it, glTF's standard says metres, others are taken as millimetres."""
+    if fmt in _GLTF:
+        return "m"
     return str(scene.metadata.get("units", "mm")) if fmt == "3mf" else "mm"
 
 
@@ -50,13 +58,15 @@ def scene_names(scene: trimesh.Scene) -> list[str]:
     return list(dict.fromkeys(name for name in names if name and not name.startswith("geometry_")))
 
 
-def scene_surface(scene: trimesh.Scene, scale: float) -> Surface:
-    """All objects where they are placed, in millimetres. Each is welded by itself: touching objects stay apart.
+def scene_surface(scene: trimesh.Scene, fmt: str, scale: float) -> Surface:
+    """All objects where they are placed, in millimetres and z up. Each is welded by itself: touching objects stay
+    apart. A closed surface that is inside out is turned over.
 
     Raises CadError 22023 for coordinates that are not finite or absurd, and when no triangle has an area.
     """
     surfaces = []
-    for mesh, transform in _placed(scene):
+    for mesh, placement in _placed(scene):
+        transform = _Y_UP_TO_Z_UP @ placement if fmt in _GLTF else placement
         vertices = trimesh.transform_points(np.asarray(mesh.vertices, float), transform) * scale
         triangles = np.asarray(mesh.faces, np.int32)
         corners = vertices[np.unique(triangles)] if triangles.max() < len(vertices) and triangles.min() >= 0 else None
@@ -67,14 +77,16 @@ def scene_surface(scene: trimesh.Scene, scale: float) -> Surface:
         surfaces.append(weld(vertices, flipped, _face_colours(mesh)))
     surface = join(surfaces)
     check_area(surface)
-    return surface
+    return turned_outward(surface)
 
 
 def mesh_glb(shape: Surface | NDArray[np.floating]) -> bytes:
-    """The mesh, or the cloud of points, that is kept for display: GLB, in millimetres, z up."""
+    """The mesh, or the cloud of points, that is kept for display: GLB as the standard wants it, metres and y up."""
+    points_mm = shape.vertices_mm if isinstance(shape, Surface) else np.asarray(shape, float)
+    points_m = points_mm @ _Y_UP_TO_Z_UP[:3, :3] / MILLIMETRES["m"]
     if not isinstance(shape, Surface):
-        return bytes(trimesh.Scene(trimesh.PointCloud(np.asarray(shape, np.float32))).export(file_type="glb"))
-    mesh = trimesh.Trimesh(shape.vertices_mm, shape.triangles, process=False, validate=False)
+        return bytes(trimesh.Scene(trimesh.PointCloud(points_m.astype(np.float32))).export(file_type="glb"))
+    mesh = trimesh.Trimesh(points_m, shape.triangles, process=False, validate=False)
     if shape.colours is not None:
         mesh.visual.face_colors = shape.colours
     return bytes(trimesh.Scene(mesh).export(file_type="glb"))

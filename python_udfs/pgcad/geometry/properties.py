@@ -27,11 +27,11 @@ from pgcad.geometry.surface import Surface
 @dataclass(frozen=True)
 class Properties:
     """Lengths in mm. Volume and moments (about the centre of mass, unit density, mm⁵, ascending) are None where the
-    shape is not closed; counts are None where the format has no B-rep."""
+    shape is not closed; the area is None for points, counts where the format has no B-rep."""
 
     closed: bool
     volume_mm3: float | None
-    area_mm2: float
+    area_mm2: float | None
     center_of_mass_mm: tuple[float, ...]
     principal_moments_mm5: tuple[float, ...] | None
     box_min_mm: tuple[float, ...]
@@ -90,13 +90,11 @@ def shape_properties(shape: TopoDS_Shape) -> Properties:
 
 
 def surface_properties(surface: Surface) -> Properties:
-    """Of a triangulated surface (Mirtich's integrals, in trimesh)."""
+    """Of a triangulated surface whose triangles face outward (Mirtich's integrals, in trimesh)."""
     mesh = trimesh.Trimesh(surface.vertices_mm, surface.triangles, process=False, validate=False)
-    closed = bool(mesh.is_watertight and mesh.is_winding_consistent and abs(mesh.volume) > 0)
-    if closed and mesh.volume < 0:
-        mesh.invert()
+    closed = bool(mesh.is_watertight and mesh.is_winding_consistent and mesh.volume > 0)
     centre = mesh.center_mass if closed else mesh.centroid
-    low, high = surface.vertices_mm[np.unique(surface.triangles)].min(axis=0), surface.vertices_mm.max(axis=0)
+    low, high = surface.vertices_mm.min(axis=0), surface.vertices_mm.max(axis=0)
     return Properties(
         closed=closed,
         volume_mm3=float(mesh.volume) if closed else None,
@@ -113,7 +111,7 @@ def cloud_properties(points_mm: NDArray[np.floating]) -> Properties:
     return Properties(
         closed=False,
         volume_mm3=None,
-        area_mm2=0.0,
+        area_mm2=None,
         center_of_mass_mm=_floats(points_mm.mean(axis=0)),
         principal_moments_mm5=None,
         box_min_mm=_floats(points_mm.min(axis=0)),

@@ -38,7 +38,8 @@ class Reading:
 def read(data: bytes, fmt: str, units: str | None = None) -> Reading:
     """Read a file of any format.
 
-    `units` says what a mesh's or cloud's numbers are (`mm`, `cm`, `m`, `inch`); STEP files say it themselves.
+    `units` says what a mesh's or cloud's numbers are (`mm`, `cm`, `m`, `inch`, `ft`, `um`), over what the file or its
+    standard says; STEP files say it themselves.
     Raises CadError.
     """
     check_file_bytes(data)
@@ -68,7 +69,7 @@ def _read_step(data: bytes) -> Reading:
 def _read_mesh(data: bytes, fmt: str, units: str | None) -> Reading:
     scene = load_scene(data, fmt)
     unit = unit_name(units or scene_unit(scene, fmt))
-    surface = scene_surface(scene, MILLIMETRES[unit])
+    surface = scene_surface(scene, fmt, MILLIMETRES[unit])
     return Reading(
         kind="part",
         shape=surface,

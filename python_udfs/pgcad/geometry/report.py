@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
+from urllib.parse import unquote
 
 from pgcad.errors import CadError
+from pgcad.geometry.assembly import cut_names, cut_tree, tree_size
 from pgcad.geometry.describe import describe
 from pgcad.geometry.reading import Reading
 from pgcad.geometry.surface import Surface, dominant_colours
@@ -18,6 +20,7 @@ KNOWN_METADATA = frozenset(
         "part_number",
         "revision",
         "name",
+        "file_name",
         "name_zh",
         "family",
         "description",
@@ -31,13 +34,14 @@ KNOWN_METADATA = frozenset(
 )
 MAX_DESCRIPTION_CHARACTERS = 20_000
 _PLACEHOLDERS = ("open cascade", "unnamed", "compound", "solid", "shape", "part", "assembly", "assem", "none", "mesh")
-"""What exporters write where nobody gave a name."""
+"""What exporters write where nobody gave a name; what the caller gives is a name whatever it says."""
 
 
 def make_report(reading: Reading, metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Everything known about a part. What the caller gave wins over what the file or the geometry says."""
     surface = reading.shape if isinstance(reading.shape, Surface) else None
     name = _name(reading, metadata)
+    names = [name for name in reading.names if not _is_placeholder(name)]
     return {
         "kind": reading.kind,
         "name": name,
@@ -46,18 +50,20 @@ def make_report(reading: Reading, metadata: Mapping[str, Any]) -> dict[str, Any]
         **asdict(reading.properties),
         "size_mm": reading.properties.size_mm,
         "component_count": reading.component_count,
-        "names": [name for name in reading.names if not _is_placeholder(name)],
+        "names": cut_names(names),
         "colours": dominant_colours(surface) if surface else [],
         "triangle_count": len(surface.triangles) if surface else None,
         "views": [{"view": index, **asdict(view)} for index, view in enumerate(VIEWS)],
-        "genome": _genome(reading, metadata),
+        "genome": _genome(reading, names, metadata),
     }
 
 
 def _name(reading: Reading, metadata: Mapping[str, Any]) -> str:
-    candidates = [clean_name(metadata.get("name") or ""), *reading.names, clean_name(metadata.get("part_number") or "")]
-    meant = (name for name in candidates if name and not _is_placeholder(name))
-    return next(meant, f"unnamed {reading.kind}")
+    given = [clean_name(metadata.get(key) or "") for key in ("name", "part_number")]
+    # The database takes the name of the file from its URI, where it may be percent-encoded.
+    found = [*reading.names, clean_name(unquote(str(metadata.get("file_name") or "")))]
+    meant = [name for name in given if name] + [name for name in found if name and not _is_placeholder(name)]
+    return next(iter(meant), f"unnamed {reading.kind}")
 
 
 def _is_placeholder(name: str) -> bool:
@@ -85,11 +91,17 @@ def _description(metadata: Mapping[str, Any], key: str) -> str | None:
     return text or None
 
 
-def _genome(reading: Reading, metadata: Mapping[str, Any]) -> dict[str, Any] | None:
+def _genome(reading: Reading, names: Sequence[str], metadata: Mapping[str, Any]) -> dict[str, Any] | None:
     unknown = {key: value for key, value in metadata.items() if key not in KNOWN_METADATA}
     genome: dict[str, Any] = {}
     if reading.tree:
-        genome["assembly"] = reading.tree
+        genome["assembly"], kept = cut_tree(reading.tree)
+        genome |= _cut("assembly_cut", kept, tree_size(reading.tree))
     if unknown:
         genome["metadata"] = unknown
+    genome |= _cut("names_cut", len(cut_names(names)), len(names))
     return genome or None
+
+
+def _cut(key: str, kept: int, of: int) -> dict[str, dict[str, int]]:
+    return {key: {"kept": kept, "of": of}} if kept < of else {}

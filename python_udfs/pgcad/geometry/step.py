@@ -13,15 +13,16 @@ from OCP.collections import Sequence_TCollection_AsciiString, Sequence_TDF_Label
 from OCP.IFSelect import IFSelect_ReturnStatus
 from OCP.Interface import Interface_Static
 from OCP.Message import Message
-from OCP.Standard import Standard_Failure
+from OCP.Standard import Standard_OutOfMemory
 from OCP.STEPCAFControl import STEPCAFControl_Reader
 from OCP.STEPControl import STEPControl_Controller
 from OCP.TCollection import TCollection_ExtendedString
 from OCP.TDataStd import TDataStd_Name
 from OCP.TDF import TDF_Label
 from OCP.TDocStd import TDocStd_Document
+from OCP.TopAbs import TopAbs_ShapeEnum
 from OCP.TopLoc import TopLoc_Location
-from OCP.TopoDS import TopoDS_Shape
+from OCP.TopoDS import TopoDS_Iterator, TopoDS_Shape, TopoDS_TShape
 from OCP.XCAFDoc import XCAFDoc_DocumentTool
 from OCP.XCAFPrs import (
     XCAFPrs_DocumentExplorer,
@@ -45,7 +46,31 @@ _UNITS = {
     "foot": "ft",
 }
 _IDENTITY = [1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0]
-_NOT_FINITE = re.compile(rb"[(,]\s*[+-]?(?:nan|inf|infinity)\.?\s*[,)]", re.IGNORECASE)
+_NOT_FINITE = (
+    re.compile(rb"[(,]\s*[+-]?(?:nan(?:\(\w*\))?|inf(?:inity)?)\.?\s*[,)]", re.IGNORECASE),
+    re.compile(rb"\.#(?:QNAN|SNAN|IND|INF)"),  # as Microsoft's printf writes them
+    re.compile(rb"[eE](?<=[\d.].)\+?0*[1-9]\d\d"),  # 1E100 and more: products of such numbers overflow
+)
+_TEXTS_AND_COMMENTS = re.compile(rb"'[^']*'|/\*.*?\*/", re.DOTALL)
+_FACES = (
+    b"ADVANCED_FACE",
+    b"FACE_SURFACE",
+    b"TRIANGULATED_FACE",
+    b"TRIANGULATED_SURFACE_SET",
+    b"CURVE_BOUNDED_SURFACE",
+)
+_FACETS = b"POLY_LOOP"
+_INSTANCES = (b"NEXT_ASSEMBLY_USAGE_OCCURRENCE", b"MAPPED_ITEM")
+_FACES_HINT = "Simplify the model or split the assembly into its parts."
+_COMPONENTS_HINT = "Split the assembly into its sub-assemblies."
+_WHOLES = (
+    TopAbs_ShapeEnum.TopAbs_COMPOUND,
+    TopAbs_ShapeEnum.TopAbs_COMPSOLID,
+    TopAbs_ShapeEnum.TopAbs_SOLID,
+    TopAbs_ShapeEnum.TopAbs_SHELL,
+)
+MAX_DEPTH = 200
+"""Levels of an assembly: they are gone through recursively."""
 _UNREADABLE_HINT = "Open the file in a CAD program and export it again as STEP AP203, AP214 or AP242."
 
 
@@ -78,10 +103,7 @@ def read_step(data: bytes) -> StepModel:
 
     Raises CadError 22023 when it cannot be read or holds no shape, 54000 when it is over a limit.
     """
-    faces = data.count(b"ADVANCED_FACE") + data.count(b"FACE_SURFACE")
-    check_count(faces, MAX_FACES, "faces", "Simplify the model or split the assembly into its parts.")
-    if _NOT_FINITE.search(data):
-        raise CadError("22023", "the STEP file has coordinates that are not finite numbers", _UNREADABLE_HINT)
+    _check_text(data)
     _prepare_kernel()
     reader = STEPCAFControl_Reader()
     reader.SetNameMode(True)
@@ -96,16 +118,68 @@ def read_step(data: bytes) -> StepModel:
     shape = XCAFDoc_DocumentTool.ShapeTool_s(document.Main()).GetOneShape()
     if shape is None or shape.IsNull():
         raise CadError("22023", "the STEP file holds no shape", _UNREADABLE_HINT)
+    check_count(placed_faces(shape), MAX_FACES, "faces", _FACES_HINT)
     components, names, tree = _walk(document)
     return StepModel(document, shape, components, names, _unit(reader), tree if len(components) > 1 else None)
 
 
+def _check_text(data: bytes) -> None:
+    """Raise CadError for what would cost OpenCASCADE minutes, and for numbers that it cannot stop at.
+
+    Raises 54000 for too many faces or instances, 22023 for numbers that are not finite.
+    """
+    faces = max(sum(map(data.count, _FACES)), data.count(_FACETS))
+    check_count(faces, MAX_FACES, "faces", _FACES_HINT)
+    check_count(max(map(data.count, _INSTANCES)), MAX_COMPONENTS, "components", _COMPONENTS_HINT)
+    # A part may be called 'Bolt (NAN)', but stripping the texts of every file would double the cost.
+    if _has_infinite_number(data) and _has_infinite_number(_TEXTS_AND_COMMENTS.sub(b"''", data)):
+        raise CadError("22023", "the STEP file has coordinates that are not finite numbers", _UNREADABLE_HINT)
+
+
+def _has_infinite_number(data: bytes) -> bool:
+    return any(pattern.search(data) for pattern in _NOT_FINITE)
+
+
+def placed_faces(shape: TopoDS_Shape) -> int:
+    """Faces of a shape, those of a part as often as it is placed; a part is looked at once however often that is.
+
+    Raises CadError 54000 for an assembly of more than MAX_DEPTH levels.
+    """
+    counted: dict[TopoDS_TShape, int] = {}
+
+    def count(part: TopoDS_Shape, depth: int) -> int:
+        check_count(depth, MAX_DEPTH, "levels", "Export the assembly with fewer levels.")
+        if part.ShapeType() not in _WHOLES:
+            return int(part.ShapeType() == TopAbs_ShapeEnum.TopAbs_FACE)
+        body = part.TShape()
+        if body not in counted:
+            faces = 0
+            for child in _children(part):
+                faces += count(child, depth + 1)
+            counted[body] = faces
+        return counted[body]
+
+    return count(shape, 0)
+
+
+def _children(shape: TopoDS_Shape) -> Iterator[TopoDS_Shape]:
+    children = TopoDS_Iterator(shape)
+    while children.More():
+        yield children.Value()
+        children.Next()
+
+
 @contextmanager
 def kernel_errors() -> Iterator[None]:
-    """Turn what OpenCASCADE raises over a shape into CadError 22023."""
+    """Turn what OpenCASCADE raises over a shape into CadError 22023, and its lack of memory into MemoryError."""
     try:
         yield
-    except (Standard_Failure, RuntimeError) as error:
+    except Standard_OutOfMemory as error:
+        raise MemoryError(str(error)) from error
+    except Exception as error:
+        # Its exceptions have no common base in Python. A RuntimeError is what no translator of the bindings knows.
+        if not (isinstance(error, RuntimeError) or type(error).__module__.startswith("OCP")):
+            raise
         raise CadError(
             "22023", "the STEP file holds geometry that OpenCASCADE cannot work with", _UNREADABLE_HINT, str(error)
         ) from error
@@ -137,7 +211,7 @@ def _walk(document: TDocStd_Document) -> tuple[list[Component], list[str], list[
     nodes = 0
     while explorer.More():
         nodes += 1
-        check_count(nodes, MAX_COMPONENTS, "components", "Split the assembly into its sub-assemblies.")
+        check_count(nodes, MAX_COMPONENTS, "components", _COMPONENTS_HINT)
         node, depth = explorer.Current(), explorer.CurrentDepth()
         entry = _entry(node)
         names[entry["name"]] = None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+import trimesh
 from numpy.typing import NDArray
 
 from pgcad.errors import CadError
@@ -43,22 +44,47 @@ class Surface:
         lengths = 2 * self.areas_mm2[:, None]
         return np.divide(self._crosses, lengths, out=np.zeros_like(self._crosses), where=lengths > 0)
 
+    @property
+    def signed_volume_mm3(self) -> float:
+        """What a closed surface encloses, negative when it is inside out."""
+        corners = self.vertices_mm[self.triangles[:, 0]]
+        return float(np.einsum("ti,ti->", corners - corners.mean(axis=0), self._crosses)) / 6
+
 
 def weld(
     vertices_mm: NDArray[np.float64], triangles: NDArray[np.int32], colours: NDArray[np.uint8] | None = None
 ) -> Surface:
-    """Join vertices closer than a millionth of the size and drop triangles that this or the file makes degenerate."""
-    vertices_mm, triangles = np.asarray(vertices_mm, float), np.asarray(triangles, np.int32)
-    used, triangles_used = np.unique(triangles, return_inverse=True)
-    corners = vertices_mm[used]
+    """Join vertices closer than a millionth of the size, drop triangles that this or the file makes degenerate, and
+    the vertices that no triangle is left to use: they belong to no face, so they must not count for size or pictures.
+    """
+    corners, triangles = _used(np.asarray(vertices_mm, float), np.asarray(triangles, np.int32))
     extent = float(np.ptp(corners, axis=0).max()) if len(corners) else 0.0
     grid = np.round((corners - corners.min(axis=0, initial=0.0)) / max(extent * 1e-6, 1e-12)).astype(np.int64)
     key = (grid[:, 0] * 2_097_143 + grid[:, 1]) * 2_097_143 + grid[:, 2]
     _, first, merged = np.unique(key, return_index=True, return_inverse=True)
-    welded = merged[triangles_used.reshape(-1)].reshape(-1, 3).astype(np.int32)
+    welded = merged.reshape(-1)[triangles].astype(np.int32)
     a, b, c = welded.T
     keep = (a != b) & (b != c) & (c != a)
-    return Surface(corners[first], welded[keep], None if colours is None else colours[keep])
+    return Surface(*_used(corners[first], welded[keep]), None if colours is None else colours[keep])
+
+
+def _used(vertices: NDArray[np.float64], triangles: NDArray[np.int32]) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    """The vertices that triangles use, in their order, and the triangles renumbered to match."""
+    used = np.zeros(len(vertices), bool)
+    used[triangles] = True
+    if used.all():
+        return vertices, triangles
+    return vertices[used], (np.cumsum(used) - 1)[triangles].astype(np.int32)
+
+
+def turned_outward(surface: Surface) -> Surface:
+    """The same surface; when it is closed and inside out, with its triangles turned over."""
+    if surface.signed_volume_mm3 >= 0:
+        return surface
+    mesh = trimesh.Trimesh(surface.vertices_mm, surface.triangles, process=False, validate=False)
+    if not (mesh.is_watertight and mesh.is_winding_consistent):
+        return surface
+    return replace(surface, triangles=np.ascontiguousarray(surface.triangles[:, ::-1]))
 
 
 def check_area(surface: Surface) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+from numpy.typing import NDArray
 from OCP.Bnd import Bnd_Box
 from OCP.BRepBndLib import BRepBndLib
 from OCP.BRepMesh import BRepMesh_IncrementalMesh
@@ -13,7 +16,7 @@ from OCP.TopoDS import TopoDS_Shape
 from pgcad.errors import CadError
 from pgcad.geometry.limits import MAX_EXTENT_MM, MAX_TRIANGLES, check_count, check_extent
 from pgcad.geometry.step import Component, StepModel
-from pgcad.geometry.surface import NO_COLOUR, Surface, check_area, weld
+from pgcad.geometry.surface import Surface, check_area, join, weld
 
 RELATIVE_DEFLECTION = 1e-3
 """Of the diagonal of the box: a 40 mm screw deviates by 0.04 mm, a 2 m plate by at most 1 mm."""
@@ -31,21 +34,22 @@ def tessellate(model: StepModel) -> Surface:
         np.clip(_diagonal_mm(model.shape) * RELATIVE_DEFLECTION, MIN_DEFLECTION_MM, MAX_DEFLECTION_MM)
     )
     BRepMesh_IncrementalMesh(model.shape, deflection_mm, False, ANGULAR_DEFLECTION_RAD, False)
-    vertices: list[tuple[float, float, float]] = []
-    triangles: list[tuple[int, int, int]] = []
-    colours: list[tuple[int, int, int]] = []
+    faces: list[Surface] = []
+    triangles = 0
     for component in model.components:
-        _collect(component, vertices, triangles, colours)
-        check_count(len(triangles), MAX_TRIANGLES, "triangles", "Simplify the model or split the assembly.")
-    if not triangles:
+        for face in _faces(component):
+            triangles += len(face.triangles)
+            check_count(triangles, MAX_TRIANGLES, "triangles", "Simplify the model or split the assembly.")
+            faces.append(face)
+    if not faces:
         raise CadError(
             "22023",
             "the STEP file has no surface to show or compare: it holds no faces, only points or curves at most",
             "Export solids or surfaces rather than a sketch or a wireframe.",
         )
-    corners = np.array(vertices)
-    check_extent(corners)
-    surface = weld(corners, np.array(triangles, np.int32), np.array(colours, np.uint8))
+    together = join(faces)
+    check_extent(together.vertices_mm)
+    surface = weld(together.vertices_mm, together.triangles, together.colours)
     check_area(surface)
     return surface
 
@@ -59,28 +63,24 @@ def _diagonal_mm(shape: TopoDS_Shape) -> float:
     return float(diagonal_mm)
 
 
-def _collect(
-    component: Component,
-    vertices: list[tuple[float, float, float]],
-    triangles: list[tuple[int, int, int]],
-    colours: list[tuple[int, int, int]],
-) -> None:
+def _faces(component: Component) -> Iterator[Surface]:
+    """The triangulated faces of a component where it is placed, each with vertices of its own."""
     faces = RWMesh_FaceIterator(component.label, component.location, True, component.style)
     while faces.More():
-        if not faces.IsEmptyMesh():
-            offset = len(vertices) - faces.NodeLower()
-            for node in range(faces.NodeLower(), faces.NodeUpper() + 1):
-                point = faces.NodeTransformed(node)
-                vertices.append((point.X(), point.Y(), point.Z()))
-            for element in range(faces.ElemLower(), faces.ElemUpper() + 1):
-                a, b, c = faces.TriangleOriented(element).Get()
-                triangles.append((a + offset, b + offset, c + offset))
-            colours.extend([_colour(faces)] * faces.NbTriangles())
+        if not faces.IsEmptyMesh() and faces.NbTriangles():
+            nodes = range(faces.NodeLower(), faces.NodeUpper() + 1)
+            elements = range(faces.ElemLower(), faces.ElemUpper() + 1)
+            yield Surface(
+                np.array([faces.NodeTransformed(node).Coord() for node in nodes]),
+                np.array([faces.TriangleOriented(element).Get() for element in elements], np.int32) - nodes.start,
+                _colours(faces),
+            )
         faces.Next()
 
 
-def _colour(faces: RWMesh_FaceIterator) -> tuple[int, int, int]:
+def _colours(faces: RWMesh_FaceIterator) -> NDArray[np.uint8] | None:
+    """The colour of the face for each of its triangles, if it has one."""
     if not faces.HasFaceColor():
-        return NO_COLOUR
-    red, green, blue = faces.FaceColor().GetRGB().Values(Quantity_TypeOfColor.Quantity_TOC_sRGB)
-    return round(red * 255), round(green * 255), round(blue * 255)
+        return None
+    shares = faces.FaceColor().GetRGB().Values(Quantity_TypeOfColor.Quantity_TOC_sRGB)
+    return np.full((faces.NbTriangles(), 3), [round(255 * share) for share in shares], np.uint8)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pgcad.errors import CadError
 
-MILLIMETRES = {"mm": 1.0, "cm": 10.0, "m": 1000.0, "inch": 25.4}
+MILLIMETRES = {"mm": 1.0, "cm": 10.0, "m": 1000.0, "inch": 25.4, "ft": 304.8, "um": 0.001}
 _SPELLINGS = {
     "in": "inch",
     "inches": "inch",
@@ -13,11 +13,16 @@ _SPELLINGS = {
     "centimeter": "cm",
     "meter": "m",
     "meters": "m",
+    "foot": "ft",
+    "feet": "ft",
+    "micron": "um",
+    "µm": "um",  # the micro sign …
+    "μm": "um",  # … and the Greek letter
 }
 
 
 def unit_name(unit: str) -> str:
-    """The registered name of a unit: `mm`, `cm`, `m` or `inch`.
+    """The registered name of a unit: `mm`, `cm`, `m`, `inch`, `ft` or `um`.
 
     Raises CadError 22023 for another.
     """

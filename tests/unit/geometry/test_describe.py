@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from build123d import Box, Cylinder
+from pgcad.encoders.text import passage
 from pgcad.errors import CadError
 from pgcad.geometry.analyse import analyse
 
@@ -48,6 +49,37 @@ def test_a_given_description_is_kept(box_step):
 def test_the_given_name_wins_and_the_part_number_serves_without_one(box_step):
     assert report(box_step, name="Block", part_number="B-1")["name"] == "Block"
     assert report(box_step, part_number="B-1")["name"] == "B-1"
+
+
+@pytest.mark.parametrize("given", ["Part 10023", "PART-1002", "Assembly 7", "part"])
+@pytest.mark.parametrize("key", ["name", "part_number"])
+def test_a_given_name_is_a_name_whatever_it_says(given, key, to_step):
+    box = Box(1, 2, 3)
+    box.label = "Spacer"
+    assert report(to_step(box), **{key: given})["name"] == given
+
+
+def test_the_name_is_given_or_the_product_s_or_the_file_s(to_step):
+    box = Box(1, 2, 3)
+    box.label = "Spacer"
+    named, nameless = to_step(box), to_step(Box(1, 2, 3))
+    assert report(named, file_name="SP-12")["name"] == "Spacer"
+    assert report(named, file_name="SP-12", part_number="4711")["name"] == "4711"
+    assert report(nameless, file_name="SP-12")["name"] == "SP-12"
+    assert report(nameless, file_name="my%20bolt%C3%A9")["name"] == "my bolté"
+    assert report(nameless, file_name="Part1")["name"] == "unnamed part"
+    assert report(nameless, name="", file_name=None)["name"] == "unnamed part"
+
+
+def test_the_name_of_the_file_is_not_kept_twice(box_step):
+    assert report(box_step, file_name="SP-12", drawing="D-7")["genome"] == {"metadata": {"drawing": "D-7"}}
+
+
+def test_a_hidden_name_is_in_nothing_that_is_searched(assembly_step):
+    found = report(assembly_step, name="part", file_name="bracket")
+    searched = f"{found['name']} {found['description']} {found['description_zh']} {passage(found)}"
+    assert found["name"] == "part"
+    assert not any(name in searched for name in ("bracket", "plate", "pin"))
 
 
 def test_control_characters_are_taken_out_of_text(box_step):

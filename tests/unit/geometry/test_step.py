@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
 
 import numpy as np
 import pytest
-from build123d import Box, Cylinder, Pos, Rectangle, Rot, Shape, Sphere, Torus, Wire
+from build123d import Box, Color, Compound, Cylinder, Pos, Rectangle, Rot, Shape, Sphere, Torus, Wire
+from pgcad.client import HEADER_LIMIT, pack
 from pgcad.errors import CadError
+from pgcad.geometry import reading
+from pgcad.geometry import report as reporting
 from pgcad.geometry.analyse import analyse
+from pgcad.geometry.assembly import cut_names, cut_tree
 
 PI = math.pi
 
@@ -107,6 +113,46 @@ def test_an_assembly_keeps_names_colours_and_placements(assembly_step):
     assert "placement" not in root["children"][0]
     placement = np.array(root["children"][2]["placement"]).reshape(3, 4)
     assert placement[:, :3] == pytest.approx(np.eye(3)) and placement[:, 3] == pytest.approx([10, 0, 6])
+
+
+def test_a_part_without_colours_has_none(box_step):
+    assert analyse(box_step, "step", {}).report["colours"] == []
+
+
+def test_faces_without_colour_beside_coloured_ones_are_grey(to_step):
+    red, plain = Box(1, 1, 1), Pos(5, 0, 0) * Box(1, 1, 1)
+    red.color = Color("red")
+    report = analyse(to_step(Compound(children=[red, plain])), "step", {}).report
+    assert sorted(report["colours"]) == ["#b8b8b8", "#ff0000"]
+
+
+def test_a_large_tree_is_cut_level_by_level_and_counted_whole(box_step, monkeypatch):
+    pins = [{"name": f"pin {number}"} for number in range(50)]
+    tree = [{"name": "top", "children": [{"name": "left", "children": pins}, {"name": "right", "children": pins}]}]
+    read = reading.read(box_step, "step")
+    many = dataclasses.replace(read, tree=tree, names=[f"pin {number}" for number in range(50)], component_count=100)
+    monkeypatch.setattr(reporting, "cut_tree", functools.partial(cut_tree, limit_bytes=2000))
+    monkeypatch.setattr(reporting, "cut_names", functools.partial(cut_names, limit_bytes=500))
+    found = reporting.make_report(many, {})
+    [top] = found["genome"]["assembly"]
+    assert [child["name"] for child in top["children"]] == ["left", "right"]
+    kept = found["genome"]["assembly_cut"]["kept"]
+    assert found["genome"]["assembly_cut"] == {"kept": kept, "of": 103} and 3 < kept < 103
+    assert found["component_count"] == 100
+    assert found["genome"]["names_cut"] == {"kept": len(found["names"]), "of": 50} and 0 < len(found["names"]) < 50
+
+
+def test_the_longest_tree_and_names_fit_into_an_answer(box_step):
+    tree = [{"name": "螺" * 300, "component": "钉" * 300, "placement": [1 / 3] * 12} for _ in range(50_000)]
+    many = dataclasses.replace(
+        reading.read(box_step, "step"), tree=tree, names=["螺" * 290 + str(i) for i in range(50_000)]
+    )
+    metadata = {"description": "螺" * 20_000, "description_zh": "螺" * 20_000}
+    assert len(pack({"report": reporting.make_report(many, metadata)})) < HEADER_LIMIT
+
+
+def test_a_tree_that_fits_is_whole(assembly_step):
+    assert set(analyse(assembly_step, "step", {}).report["genome"]) == {"assembly"}
 
 
 def test_triangles_stay_sane_from_a_small_pin_to_a_large_plate(to_step):

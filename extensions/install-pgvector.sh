@@ -7,6 +7,7 @@
 # and its lists untouched.
 set -eu
 umask 022 # the server reads what root installs
+unset MAKEFLAGS MFLAGS # of the make that runs this: they are not meant for the one below
 
 pg_config=${PG_CONFIG:-pg_config}
 suites=${PGVECTOR_SUITES:-"sid trixie"} # newest first; a suite whose files are missing falls through to the next

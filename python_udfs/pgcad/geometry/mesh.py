@@ -62,17 +62,15 @@ def scene_surface(scene: trimesh.Scene, fmt: str, scale: float) -> Surface:
     """All objects where they are placed, in millimetres and z up. Each is welded by itself: touching objects stay
     apart. A closed surface that is inside out is turned over.
 
-    Raises CadError 22023 for coordinates that are not finite or absurd, and when no triangle has an area.
+    Raises CadError 22023 for corners that do not exist, coordinates that are not finite or absurd, and when no
+    triangle has an area.
     """
     surfaces = []
     for mesh, placement in _placed(scene):
+        vertices, triangles = _arrays(mesh)
         transform = _Y_UP_TO_Z_UP @ placement if fmt in _GLTF else placement
-        vertices = trimesh.transform_points(np.asarray(mesh.vertices, float), transform) * scale
-        triangles = np.asarray(mesh.faces, np.int32)
-        corners = vertices[np.unique(triangles)] if triangles.max() < len(vertices) and triangles.min() >= 0 else None
-        if corners is None:
-            raise CadError("22023", "the mesh has faces whose corners do not exist", _HINT)
-        check_extent(corners)
+        vertices = trimesh.transform_points(vertices, transform) * scale
+        check_extent(vertices[np.unique(triangles)])
         flipped = triangles[:, ::-1] if np.linalg.det(transform[:3, :3]) < 0 else triangles
         surfaces.append(weld(vertices, flipped, _face_colours(mesh)))
     surface = join(surfaces)
@@ -90,6 +88,16 @@ def mesh_glb(shape: Surface | NDArray[np.floating]) -> bytes:
     if shape.colours is not None:
         mesh.visual.face_colors = shape.colours
     return bytes(trimesh.Scene(mesh).export(file_type="glb"))
+
+
+def _arrays(mesh: trimesh.Trimesh) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    """Vertices (n, 3) and triangles (m, 3), once they fit together: not every parser sees to that."""
+    vertices, triangles = np.asarray(mesh.vertices, float), np.asarray(mesh.faces, np.int32)
+    if vertices.shape[1:] != (3,) or triangles.shape[1:] != (3,):
+        raise CadError("22023", "the mesh has vertices of other than three coordinates", _HINT)
+    if triangles.min() < 0 or triangles.max() >= len(vertices):
+        raise CadError("22023", "the mesh has faces whose corners do not exist", _HINT)
+    return vertices, triangles
 
 
 def _placed(scene: trimesh.Scene) -> list[tuple[trimesh.Trimesh, NDArray[np.float64]]]:

@@ -25,7 +25,9 @@ def read_cloud(data: bytes, fmt: str) -> NDArray[np.float64]:
     """
     try:
         return _read_npy(data) if fmt == "npy" else _read_xyz(data)
-    except (ValueError, OSError, EOFError, TypeError, SyntaxError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # numpy raises ValueError, EOFError, SyntaxError, tokenize.TokenError …
         raise CadError("22023", f"the {fmt} file cannot be read: {error}", _HINT) from error
 
 

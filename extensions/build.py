@@ -18,7 +18,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -68,14 +68,14 @@ class Source:
     def audit_script(self) -> str:
         """The install script as pgspot can read it. It cannot follow what depends on the database it runs in:
 
-        - The control file makes schema cad, and the schemas of the required extensions are trusted (docs/design.md,
-          "search_path"); here both are made, so that everything else in the path is still an error.
+        - The schemas of the required extensions are trusted (docs/design.md, "search_path"); here one is made, so that
+          everything else in the path is still an error.
         - `set search_path from current` is the path that the preamble sets; here that path is spelled out.
         - `begin atomic` bodies are resolved when they are created; here they become ordinary ones.
         - Variables of a composite type have fields that only the database knows; here they become records.
         """
         path = "set search_path = pg_catalog, cad, public, pg_temp"
-        header = f"create schema cad;\ncreate schema public;\n{path};\n"
+        header = f"create schema public;\n{path};\n"
         body = self.install_script().removeprefix(self.preamble).replace("set search_path from current", path)
         body = re.sub(r"^begin atomic$(.*?)^end;$", rf"{path}\nas $_$\1$_$;", body, flags=re.S | re.M)
         return header + re.sub(r"^( +\w+) cad\.\w+;$", r"\1 record;", body, flags=re.M)
@@ -136,11 +136,13 @@ def read_migrations(folder: Path, frozen: dict[str, tuple[str, str]]) -> tuple[M
     return tuple(migrations)
 
 
-def inline_client(sql: str, client: str) -> str:
-    """Put the Python client into a file of functions."""
+def inline_client(files: Sequence[str], client: str) -> tuple[str, ...]:
+    """Put the Python client into the files of functions. Its name changes with it and with the file that wraps it."""
     if "'''" in client or "$python$" in client or "@extschema" in client:
         raise BuildError("client.py holds ''', $python$ or @extschema, which would end the string that it is put in")
-    return sql.replace(CLIENT_SOURCE, client).replace(CLIENT_SHA256, hashlib.sha256(client.encode()).hexdigest()[:12])
+    wrappers = [sql for sql in files if CLIENT_SOURCE in sql]
+    name = hashlib.sha256("".join([client, *wrappers]).encode()).hexdigest()[:12]
+    return tuple(sql.replace(CLIENT_SHA256, name).replace(CLIENT_SOURCE, client) for sql in files)
 
 
 def read_source(root: Path = ROOT) -> Source:
@@ -155,8 +157,8 @@ def read_source(root: Path = ROOT) -> Source:
         version=version[1],
         preamble=(root / "extensions/preamble.sql").read_text(),
         migrations=read_migrations(root / "sql/incremental", frozen),
-        idempotent=tuple(
-            inline_client(path.read_text(), client) for path in sorted((root / "sql/idempotent").glob("*.sql"))
+        idempotent=inline_client(
+            [path.read_text() for path in sorted((root / "sql/idempotent").glob("*.sql"))], client
         ),
         released=released,
     )

@@ -46,6 +46,9 @@ from member join pg_type as t on t.oid = member.objid and member.classid = 'pg_t
 join pg_attribute as a on a.attrelid = t.typrelid and a.attnum > 0
 where (select c.relkind from pg_class as c where c.oid = t.typrelid) = 'c'
 union all
+select format('schema %s', n.nspname)
+from member join pg_namespace as n on n.oid = member.objid and member.classid = 'pg_namespace'::regclass
+union all
 select format('constraint %s %s', k.conrelid::regclass, pg_get_constraintdef(k.oid))
 from member join pg_constraint as k on k.conrelid = member.objid and member.classid = 'pg_class'::regclass
 where k.contype <> 'n' -- PostgreSQL 18 lists not-null here too; the columns above show it

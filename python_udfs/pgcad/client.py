@@ -5,6 +5,7 @@ See docs/design.md, "Protocol, version 1".
 """
 
 import json
+import re
 import select
 import socket
 import struct
@@ -46,8 +47,32 @@ def pack(header: dict[str, Any], payloads: Iterable[bytes] = ()) -> bytes:
     return b"".join([struct.pack(">I", len(text)), text, *bodies])
 
 
-def unpack(buffer: bytearray) -> tuple[dict[str, Any], list[bytes]] | None:
-    """Take one whole frame off the front of `buffer`; None while it is incomplete. Raises ServiceError 08P01."""
+class Inbox:
+    """Frames out of a stream of bytes. A header is parsed once, however many pieces its payloads come in."""
+
+    def __init__(self, buffer: bytearray | None = None) -> None:
+        self.buffer = bytearray() if buffer is None else buffer
+        self._head: tuple[dict[str, Any], list[int], int] | None = None
+
+    def take(self) -> tuple[dict[str, Any], list[bytes]] | None:
+        """Take one whole frame off the front; None while it is incomplete. Raises ServiceError 08P01."""
+        self._head = self._head or _head(self.buffer)
+        if self._head is None:
+            return None
+        header, sizes, end = self._head
+        if len(self.buffer) < end + sum(sizes):
+            return None
+        payloads = []
+        for size in sizes:
+            payloads.append(bytes(self.buffer[end : end + size]))
+            end += size
+        del self.buffer[:end]
+        self._head = None
+        return header, payloads
+
+
+def _head(buffer: bytearray) -> tuple[dict[str, Any], list[int], int] | None:
+    """Header, sizes of the payloads and where they begin; None while the header is incomplete."""
     if len(buffer) < 4:
         return None
     end = 4 + struct.unpack_from(">I", buffer)[0]
@@ -66,14 +91,12 @@ def unpack(buffer: bytearray) -> tuple[dict[str, Any], list[bytes]] | None:
             f"the encoder service speaks protocol {version}, the extension {PROTOCOL}",
             hint="Install the same version of pgcad on both sides and restart `pgcad serve`.",
         )
-    if len(buffer) < end + sum(sizes):
-        return None
-    payloads = []
-    for size in sizes:
-        payloads.append(bytes(buffer[end : end + size]))
-        end += size
-    del buffer[:end]
-    return header, payloads
+    return header, sizes, end
+
+
+def unpack(buffer: bytearray) -> tuple[dict[str, Any], list[bytes]] | None:
+    """Take one whole frame off the front of `buffer`; None while it is incomplete. Raises ServiceError 08P01."""
+    return Inbox(buffer).take()
 
 
 def call(
@@ -115,7 +138,7 @@ def call_many(
     if connection is None:
         connection = _connect(socket_path, clock)
     unsent, unanswered = enumerate(requests), set[int]()
-    outgoing, incoming, untouched = memoryview(b""), bytearray(), True
+    outgoing, inbox, untouched = memoryview(b""), Inbox(), True
     try:
         while True:
             if not outgoing and (following := next(unsent, None)) is not None:
@@ -129,7 +152,7 @@ def call_many(
             if not unanswered:
                 break
             try:
-                outgoing, untouched = _exchange(connection, outgoing, incoming, clock), False
+                outgoing, untouched = _exchange(connection, outgoing, inbox.buffer, clock), False
             except ConnectionError as lost:
                 connection.close()
                 if not (reused and untouched):
@@ -141,7 +164,7 @@ def call_many(
                     ) from None
                 connection, reused = _connect(socket_path, clock), False
                 continue
-            while (frame := unpack(incoming)) is not None:
+            while (frame := inbox.take()) is not None:
                 answer, bodies = frame
                 if answer.get("id") not in unanswered:
                     raise _refusal(answer) or ServiceError("08P01", "the encoder service answered a request never made")
@@ -151,7 +174,7 @@ def call_many(
     except BaseException:
         connection.close()
         raise
-    if outgoing or incoming:  # refused before it had read the whole request
+    if outgoing or inbox.buffer:  # refused before it had read the whole request
         connection.close()
     else:
         kept[key] = connection
@@ -176,7 +199,7 @@ class _Clock:
             raise ServiceError(
                 "57014",
                 f"the encoder service did not answer within {self.timeout_ms:.0f} ms",
-                hint="Raise pgcad.timeout_ms, or look at cad.encoder_health().",
+                hint="Raise pgcad.timeout_ms (for ingest pgcad.ingest_timeout_ms), or look at cad.encoder_health().",
             )
 
 
@@ -233,10 +256,15 @@ def _refusal(answer: dict[str, Any]) -> ServiceError | None:
     )
 
 
-def float_bytes(values: Iterable[float]) -> bytes:
-    """Numbers as float32 little-endian, the form of every vector and point in the protocol."""
-    numbers = list(values)
-    return struct.pack(f"<{len(numbers)}f", *numbers)
+def milliseconds(setting: str, text: str) -> int:
+    """The value of a setting that is a time. Raises ServiceError 22023 for anything but a whole number above 0."""
+    if not re.fullmatch(r"0*[1-9][0-9]{0,8}", text):
+        raise ServiceError(
+            "22023",
+            f"{setting} cannot be {text[:100]!r}",
+            hint="Give milliseconds as a whole number above 0 and without a unit, such as 30000.",
+        )
+    return int(text)
 
 
 def vector_literal(data: bytes) -> str:

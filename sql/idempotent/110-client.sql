@@ -2,9 +2,10 @@
 -- here, so the server needs no PYTHONPATH and the code is versioned with the extension. Compiled once per session.
 
 create or replace function cad._client() returns void
-language plpython3u volatile parallel restricted
+language plpython3u volatile parallel unsafe
 set search_path from current
 as $python$
+import math
 import site
 import sys
 import types
@@ -14,13 +15,14 @@ source = r'''@client_source@'''.replace('\n\t', '\n')  # PL/Python indents the b
 exec(compile(source, 'pgcad/client.py', 'exec'), client.__dict__)
 
 
-def answers(requests, timeout='timeout_ms'):
+def answers(requests, timeout='timeout_ms', at_most_ms=math.inf):
     """`(index, answer or ServiceError, payloads)` for requests `(op, header, payloads)`, in any order."""
     settings = plpy.execute('select * from cad._encoder_settings()')[0]
+    timeout_ms = min(client.milliseconds('pgcad.' + timeout, settings[timeout]), at_most_ms)
     if settings['mode'] == 'service':
         def poll():
             return plpy.execute('select')
-        return client.call_many(settings['socket'], requests, settings[timeout], poll, GD)
+        return client.call_many(settings['socket'], requests, timeout_ms, poll, GD)
     if settings['mode'] == 'inline':
         return inline_answers(requests, settings['python_path'])
     raise client.ServiceError('22023', f"pgcad.encoder is {settings['mode']!r}", hint='Set it to service or inline.')
@@ -47,7 +49,8 @@ def inline_answers(requests, python_path):
 
 
 def error_fields(error):
-    return {'sqlstate': error.sqlstate, 'message': error.message, 'detail': error.detail, 'hint': error.hint}
+    fields = {'sqlstate': error.sqlstate, 'message': error.message, 'detail': error.detail, 'hint': error.hint}
+    return {name: text.encode('utf-8', 'replace').decode().replace('\0', '') for name, text in fields.items()}
 
 
 GD['pgcad @client_sha256@'] = types.SimpleNamespace(
@@ -60,16 +63,18 @@ comment on function cad._client() is 'Loads the client of the encoder service in
 create or replace function cad._request(
     op text, header jsonb, payloads bytea[], out reply jsonb, out vectors halfvec[], out error jsonb
 )
-language plpython3u stable parallel restricted cost 10000
+language plpython3u stable parallel unsafe cost 10000
 set search_path from current
 as $python$
 import json
+import math
 
 if 'pgcad @client_sha256@' not in GD:
     plpy.execute('select cad._client()')
 pgcad = GD['pgcad @client_sha256@']
 try:
-    [(_, reply, bodies)] = pgcad.answers([(op, json.loads(header), payloads)])
+    at_most_ms = 2000 if op == 'health' else math.inf  # it is there to tell that the service hangs
+    [(_, reply, bodies)] = pgcad.answers([(op, json.loads(header), payloads)], at_most_ms=at_most_ms)
 except pgcad.ServiceError as error:
     reply = error
 if isinstance(reply, pgcad.ServiceError):
@@ -84,27 +89,34 @@ create or replace function cad._raise(error jsonb) returns void
 language plpgsql immutable strict parallel safe
 set search_path from current
 as $$
+declare
+    advice text := coalesce(nullif(error ->> 'hint', ''), 'select * from cad.doctor(); tells whether pgcad itself is well.');
 begin
+    if coalesce(error ->> 'detail', '') = '' then -- an empty one would be shown
+        raise exception using errcode = error ->> 'sqlstate', message = error ->> 'message', hint = advice;
+    end if;
     raise exception using
         errcode = error ->> 'sqlstate',
         message = error ->> 'message',
-        detail = coalesce(error ->> 'detail', ''),
-        hint = coalesce(error ->> 'hint', '');
+        detail = error ->> 'detail',
+        hint = advice;
 end
 $$;
 
 comment on function cad._raise(jsonb) is 'Raises a failure of the encoders as an SQL error.';
 
-create or replace function cad._float_bytes(numbers real[]) returns bytea
+create or replace function cad._float_bytes(sent bytea) returns bytea
 language plpython3u immutable strict parallel safe
 set search_path from current
 as $python$
-import itertools
-import struct
+import array
 
-flat = list(itertools.chain.from_iterable(numbers))
-return struct.pack(f'<{len(flat)}f', *flat)
+header = 12 + 2 * 8  # dimensions, flags and type; then size and lower bound of each of the two dimensions
+elements = array.array('I', sent[header:])  # the length of each number, and the number
+elements.byteswap()
+return elements[1::2].tobytes()
 $python$;
 
-comment on function cad._float_bytes(real[]) is
-'A two-dimensional array as float32 little-endian, row by row: the form of the protocol.';
+comment on function cad._float_bytes(bytea) is
+'A two-dimensional real[] without nulls, as array_send sends it, as float32 little-endian row by row: the form of the '
+'protocol. No number becomes an object on the way.';

@@ -1,8 +1,10 @@
--- Encoders as SQL. Stable, because a query must be able to use an index on the distance to an embedding.
+-- Encoders as SQL. Stable, because a query must be able to use an index on the distance to an embedding; parallel
+-- unsafe, because PL/Python opens a subtransaction for every query it runs, and PostgreSQL 15 allows none of them in a
+-- parallel plan, not even in the leader.
 
 create or replace function cad._embed(op text, header jsonb, payloads bytea[])
 returns table (ordinal integer, embedding halfvec)
-language plpgsql stable parallel restricted cost 10000 rows 10
+language plpgsql stable parallel unsafe cost 10000 rows 10
 set search_path from current
 as $$
 declare
@@ -20,19 +22,45 @@ create or replace function cad._points_payload(points real[]) returns bytea
 language plpgsql immutable strict parallel safe
 set search_path from current
 as $$
+declare
+    most constant integer := 1000000; -- the cloud is held several times over in this backend, whoever asks
 begin
     if array_ndims(points) is distinct from 2 or array_length(points, 2) <> 3 then
         raise exception 'points must be an n x 3 array, this one has dimensions %', coalesce(array_dims(points), '[0]')
             using errcode = 'invalid_parameter_value', hint = 'For example array[[0, 0, 0], [10, 0, 0]]::real[], in mm.';
     end if;
-    if array_position(array(select unnest(points)), null) is not null then
+    if array_length(points, 1) > most then
+        raise exception 'the cloud has % points, more than %', array_length(points, 1), most
+            using errcode = 'program_limit_exceeded', hint = 'Take every nth point, or give it as a file of format npy.';
+    end if;
+    if exists (select from (select unnest(points) as coordinate) as p where p.coordinate is null) then
         raise exception 'points hold a null' using errcode = 'null_value_not_allowed', hint = 'Every point needs three numbers.';
     end if;
-    return cad._float_bytes(points);
+    return cad._float_bytes(array_send(points));
 end
 $$;
 
-comment on function cad._points_payload(real[]) is 'Checks that an array is n x 3 and packs it for the encoders.';
+comment on function cad._points_payload(real[]) is
+'Checks that an array is n x 3 and not too large, and packs it for the encoders.';
+
+create or replace function cad._check_batch(items anyarray) returns anyarray
+language plpgsql immutable strict parallel safe
+set search_path from current
+as $$
+begin
+    if array_ndims(items) > 1 then
+        raise exception 'the array has % dimensions', array_ndims(items)
+            using errcode = 'invalid_parameter_value', hint = 'Give one list: ordinal is the place in it.';
+    end if;
+    if array_position(items, null) is not null then
+        raise exception 'the array holds a null at place %', array_position(items, null)
+            using errcode = 'null_value_not_allowed', hint = 'Leave it out, for example with array_remove(…, null).';
+    end if;
+    return (items);
+end
+$$;
+
+comment on function cad._check_batch(anyarray) is 'The items of a batch; refuses nulls and nested arrays.';
 
 create or replace function cad._encode(
     space text,
@@ -47,7 +75,7 @@ create or replace function cad._encode(
     out fused_vec halfvec,
     out version text
 )
-language plpgsql stable parallel restricted cost 10000
+language plpgsql stable parallel unsafe cost 10000
 set search_path from current
 as $$
 declare
@@ -83,7 +111,7 @@ comment on function cad._encode(text, text, bytea, bytea, text, real[]) is
 
 create or replace function cad.embed_text(query text, role text default 'query', space text default 'cad')
 returns halfvec
-language sql stable strict parallel restricted cost 10000
+language sql stable strict parallel unsafe cost 10000
 set search_path from current
 as $$
     select e.embedding
@@ -96,7 +124,7 @@ comment on function cad.embed_text(text, text, text) is
 'Vector of a text, unit length. Role is query (the default) or passage, for texts that are searched.';
 
 create or replace function cad.embed_image(image bytea, space text default 'cad') returns halfvec
-language sql stable strict parallel restricted cost 10000
+language sql stable strict parallel unsafe cost 10000
 set search_path from current
 as $$
     select e.embedding from cad._embed('embed_image', jsonb_build_object('space', space), array[image]) as e
@@ -105,7 +133,7 @@ $$;
 comment on function cad.embed_image(bytea, text) is 'Vector of a picture (PNG or JPEG), unit length.';
 
 create or replace function cad.embed_points(points real[], space text default 'cad') returns halfvec
-language sql stable strict parallel restricted cost 10000
+language sql stable strict parallel unsafe cost 10000
 set search_path from current
 as $$
     select e.embedding
@@ -115,7 +143,7 @@ $$;
 comment on function cad.embed_points(real[], text) is 'Vector of a point cloud (n x 3, in mm), unit length.';
 
 create or replace function cad.embed_shape(file bytea, format text, space text default 'cad') returns halfvec
-language sql stable strict parallel restricted cost 100000
+language sql stable strict parallel unsafe cost 100000
 set search_path from current
 as $$
     select e.embedding
@@ -127,11 +155,13 @@ comment on function cad.embed_shape(bytea, text, text) is
 
 create or replace function cad.embed_texts(texts text[], role text default 'query', space text default 'cad')
 returns table (ordinal integer, embedding halfvec)
-language sql stable strict parallel restricted cost 100000 rows 100
+language sql stable strict parallel unsafe cost 100000 rows 100
 set search_path from current
 as $$
     select e.ordinal, e.embedding
-    from cad._embed('embed_text', jsonb_build_object('space', space, 'texts', texts, 'role', role), '{}') as e
+    from cad._embed(
+        'embed_text', jsonb_build_object('space', space, 'texts', cad._check_batch(texts), 'role', role), '{}'
+    ) as e
     where cardinality(texts) > 0
 $$;
 
@@ -139,18 +169,18 @@ comment on function cad.embed_texts(text[], text, text) is 'Vectors of many text
 
 create or replace function cad.embed_images(images bytea[], space text default 'cad')
 returns table (ordinal integer, embedding halfvec)
-language sql stable strict parallel restricted cost 100000 rows 100
+language sql stable strict parallel unsafe cost 100000 rows 100
 set search_path from current
 as $$
     select e.ordinal, e.embedding
-    from cad._embed('embed_image', jsonb_build_object('space', space), images) as e
+    from cad._embed('embed_image', jsonb_build_object('space', space), cad._check_batch(images)) as e
     where cardinality(images) > 0
 $$;
 
 comment on function cad.embed_images(bytea[], text) is 'Vectors of many pictures in one call, in their order.';
 
 create or replace function cad.encoder_health() returns jsonb
-language plpgsql stable parallel restricted cost 10000
+language plpgsql stable parallel unsafe cost 10000
 set search_path from current
 as $$
 declare
@@ -163,4 +193,4 @@ end
 $$;
 
 comment on function cad.encoder_health() is
-'What the encoder service says of itself: version, device, spaces, queue, workers, requests.';
+'What the encoder service says of itself: version, device, spaces, queue, workers, requests. Waits two seconds at most.';

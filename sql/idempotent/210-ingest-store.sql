@@ -9,17 +9,20 @@ $$;
 
 comment on function cad._file_stem(text) is 'Name of a file without folder and extension.';
 
-create or replace function cad._store_alias(queued bigint, part uuid) returns void
+create or replace function cad._store_alias(queued bigint, part uuid, took_ms real default null) returns void
 language sql volatile parallel unsafe
 set search_path from current
 as $$
     with alias as (
         select coalesce(array_agg(distinct a.alias), '{}') as names
-        from cad.ingest as i,
-            unnest(array[i.metadata ->> 'part_number', i.metadata ->> 'name', cad._file_stem(i.source_uri)]) as a (alias)
+        from cad.ingest as i
         inner join cad.model as m on m.model_id = part
+        cross join unnest(array[
+            cad._clean_text(i.metadata ->> 'part_number'),
+            cad._clean_text(i.metadata ->> 'name'),
+            cad._clean_text(cad._file_stem(i.source_uri))
+        ]) as a (alias)
         where i.ingest_id = queued
-            and a.alias <> ''
             and a.alias is distinct from m.part_number
             and a.alias <> m.name
             and a.alias <> all(m.aliases)
@@ -34,25 +37,25 @@ as $$
 
     update cad.ingest
     set state = 'done', outcome = 'duplicate', model_id = part, content = null, attempts = attempts + 1,
-        last_error = null, last_sqlstate = null, finished_at = clock_timestamp()
+        last_error = null, last_sqlstate = null, finished_at = clock_timestamp(), elapsed_ms = took_ms
     where ingest_id = queued
 $$;
 
-comment on function cad._store_alias(bigint, uuid) is 'Ends a file of the queue as a byte-identical copy of a part.';
+comment on function cad._store_alias(bigint, uuid, real) is 'Ends a file of the queue as a byte-identical copy of a part.';
 
-create or replace function cad._store_failure(queued bigint, failure jsonb) returns void
+create or replace function cad._store_failure(queued bigint, failure jsonb, took_ms real) returns void
 language sql volatile parallel unsafe
 set search_path from current
 as $$
     update cad.ingest
     set state = 'failed', attempts = attempts + 1, last_sqlstate = failure ->> 'sqlstate', finished_at = clock_timestamp(),
-        last_error = concat_ws(
+        elapsed_ms = took_ms, last_error = concat_ws(
             ' ', failure ->> 'message', '(' || nullif(failure ->> 'detail', '') || ')', nullif(failure ->> 'hint', '')
         )
     where ingest_id = queued
 $$;
 
-comment on function cad._store_failure(bigint, jsonb) is 'Ends a file of the queue as failed, with its reason.';
+comment on function cad._store_failure(bigint, jsonb, real) is 'Ends a file of the queue as failed, with its reason.';
 
 create or replace function cad._store_model(queued bigint, report jsonb) returns uuid
 language sql volatile parallel unsafe
@@ -66,21 +69,18 @@ as $$
         component_count, triangle_count, genome
     )
     select
-        m.part_number, m.revision, coalesce(nullif(r.name, ''), nullif(m.name, ''), cad._file_stem(i.source_uri)), m.name_zh,
-        i.source_uri, i.sha256, i.format, r.kind, coalesce(nullif(m.family, ''), 'unclassified'), r.description,
-        r.description_zh, coalesce(r.description_generated, false), coalesce(m.tags, '{}'), m.material, r.unit_as_read,
-        r.closed, r.volume_mm3, r.area_mm2, coalesce(m.mass_kg, m.density_kg_m3 * r.volume_mm3 * 1e-9),
+        cad._clean_text(m.part_number), cad._clean_text(m.revision), r.name, cad._clean_text(m.name_zh), i.source_uri,
+        i.sha256, i.format, r.kind, coalesce(cad._clean_text(m.family), 'unclassified'), r.description, r.description_zh,
+        coalesce(r.description_generated, false),
+        array_remove(array(select cad._clean_text(t.tag) from unnest(m.tags) as t (tag)), null),
+        cad._clean_text(m.material), r.unit_as_read, r.closed, r.volume_mm3, r.area_mm2, coalesce(m.mass_kg, m.density_kg_m3 * r.volume_mm3 * 1e-9),
         r.center_of_mass_mm, r.principal_moments_mm5, cube(r.box_min_mm, r.box_max_mm), r.size_mm, r.face_count,
         r.edge_count, r.faces_by_type, r.edges_by_type, r.solid_count, r.component_count, r.triangle_count,
-        coalesce(nullif(r.genome, 'null'), '{}') || jsonb_strip_nulls(jsonb_build_object(
-            'names', r.names, 'colours', r.colours, 'metadata', nullif(i.metadata - array[
-                'part_number', 'revision', 'name', 'name_zh', 'family', 'description', 'description_zh', 'material', 'tags',
-                'units', 'mass_kg', 'density_kg_m3'
-            ], '{}')
-        ))
+        coalesce(nullif(r.genome, 'null'), '{}')
+        || jsonb_strip_nulls(jsonb_build_object('names', r.names, 'colours', r.colours))
     from cad.ingest as i,
         jsonb_to_record(i.metadata) as m (
-            part_number text, revision text, name text, name_zh text, family text, material text, tags text[],
+            part_number text, revision text, name_zh text, family text, material text, tags text[],
             mass_kg double precision, density_kg_m3 double precision
         ),
         jsonb_to_record(report) as r (
@@ -105,11 +105,18 @@ set search_path from current
 as $$
 declare
     item cad.ingest;
-    part uuid := cad._store_model(queued, answer.report);
+    report jsonb := answer.report;
+    vectors halfvec[] := answer.vectors;
+    part uuid := cad._store_model(queued, report);
 begin
     select * into strict item from cad.ingest where ingest_id = queued;
     if part is null then
-        perform cad._store_alias(queued, (select m.model_id from cad.model as m where m.sha256 = item.sha256));
+        select m.model_id into part from cad.model as m where m.sha256 = item.sha256;
+        if not found then
+            raise exception 'a part with the same bytes is there, but role % may not see it', current_user
+                using errcode = 'insufficient_privilege', hint = 'Let a role load this file that sees every part.';
+        end if;
+        perform cad._store_alias(queued, part, answer.elapsed_ms);
         return;
     end if;
 
@@ -121,14 +128,14 @@ begin
     (part, 'thumbnail', 'image/png', answer.thumbnail);
 
     insert into cad.view (model_id, view, name, azimuth_deg, elevation_deg, png, vec)
-    select part, v.view, v.name, v.azimuth_deg, v.elevation_deg, answer.views[v.view + 1], answer.vectors[v.view + 5]
-    from jsonb_to_recordset(answer.report -> 'views') as v (
+    select part, v.view, v.name, v.azimuth_deg, v.elevation_deg, answer.views[v.view + 1], vectors[v.view + 5]
+    from jsonb_to_recordset(report -> 'views') as v (
         view smallint, name text, azimuth_deg real, elevation_deg real
     );
 
     insert into cad.space_cad (model_id, family, text_vec, image_vec, shape_vec, fused_vec, encoder_version)
     select
-        part, m.family, answer.vectors[1], answer.vectors[2], answer.vectors[3], answer.vectors[4], answer.encoder_version
+        part, m.family, vectors[1], vectors[2], vectors[3], vectors[4], answer.encoder_version
     from cad.model as m
     where m.model_id = part;
 

@@ -11,48 +11,65 @@ import time
 if 'pgcad @client_sha256@' not in GD:
     plpy.execute('select cad._client()')
 pgcad = GD['pgcad @client_sha256@']
-item_of = plpy.prepare('select format, content, metadata from cad.ingest where ingest_id = $1', ['bigint'])
+item_of = plpy.prepare(
+    "select format, content, jsonb_build_object('file_name', cad._file_stem(source_uri)) || metadata as metadata,"
+    " cad._goes_alone(attempts) as alone from cad.ingest where ingest_id = $1", ['bigint'])
+sent_at, alone, answered = {}, set(), {}
 
 
 def requests():
-    for ingest_id in queued:
+    for index, ingest_id in enumerate(queued):
         item = plpy.execute(item_of, [ingest_id])[0]
+        if item['alone']:
+            alone.add(index)
+        sent_at[index] = time.monotonic()
         header = {'space': 'cad', 'format': item['format'], 'metadata': json.loads(item['metadata'])}
         yield 'analyse', header, [item['content']]
 
 
-def is_of_file(error):
+def elapsed_ms(index):
+    return 1000 * (time.monotonic() - sent_at[index]) if index in sent_at else None
+
+
+def failure(index, error, is_answer):
     # Queue full, stopping, wrong state, no connection: they would hit the next file as well. All else an answer to
     # one file says, a worker's crash included, is about that file.
-    return error.sqlstate not in ('53300', '55000', '57P01', '57P03') and not error.sqlstate.startswith('08')
+    of_file = is_answer and error.sqlstate not in ('53300', '55000', '57P01', '57P03') and error.sqlstate[:2] != '08'
+    # A file that was sent and not answered may be the one that the service fails on; tried alone, it is.
+    lost = not of_file and index in sent_at and error.sqlstate in ('08006', '08P01', '57014')
+    verdict = {'of_file': of_file or lost and index in alone, 'lost': lost}
+    return queued[index], json.dumps({**pgcad.error_fields(error), **verdict}), elapsed_ms(index), *[None] * 7
 
 
-def failure(ingest_id, error, of_file):
-    return ingest_id, json.dumps({**pgcad.error_fields(error), 'of_file': of_file}), elapsed_ms, *[None] * 7
-
-
-def analysis(ingest_id, reply, bodies):
+def analysis(index, reply, bodies):
     if isinstance(reply, pgcad.ServiceError):
-        return failure(ingest_id, reply, is_of_file(reply))
+        return failure(index, reply, is_answer=True)
     mesh, points, thumbnail, *views, vectors = bodies
-    return (ingest_id, None, elapsed_ms, reply['version'], json.dumps(reply['report']), mesh, points, thumbnail, views,
-            pgcad.vector_literals(vectors, reply['dim']))
+    return (queued[index], None, elapsed_ms(index), reply['version'], json.dumps(reply['report']), mesh, points,
+            thumbnail, views, pgcad.vector_literals(vectors, reply['dim']))
 
 
-started, answered = time.monotonic(), {}
 try:
     for index, reply, bodies in pgcad.answers(requests(), timeout='ingest_timeout_ms'):
-        elapsed_ms = 1000 * (time.monotonic() - started)
-        answered[index] = analysis(queued[index], reply, bodies)
+        answered[index] = analysis(index, reply, bodies)
 except pgcad.ServiceError as error:  # of the connection, a timeout included: every file without an answer shares it
-    elapsed_ms = 1000 * (time.monotonic() - started)
-    for index, ingest_id in enumerate(queued):
-        answered.setdefault(index, failure(ingest_id, error, of_file=False))
+    for index in set(range(len(queued))) - answered.keys():
+        answered[index] = failure(index, error, is_answer=False)
 return [answered[index] for index in range(len(queued))]
 $python$;
 
 comment on function cad._analyse(bigint[]) is
 'Sends files of the queue to the encoders in one pipeline; one answer or error each, in the order asked.';
+
+create or replace function cad._goes_alone(attempts integer) returns boolean
+language sql immutable strict parallel safe
+set search_path from current
+as $$
+    select attempts >= 3
+$$;
+
+comment on function cad._goes_alone(integer) is
+'Whether a file that was tried so often is a batch of its own, so that it is known whose fault the next failure is.';
 
 create or replace function cad._claim(batch_size integer) returns bigint[]
 language plpgsql volatile parallel unsafe
@@ -64,14 +81,14 @@ declare
     room_bytes bigint := 256::bigint * 1024 * 1024; -- what one request may hold in memory; a single larger file still passes
 begin
     for item in
-        select ingest_id, octet_length(content) as bytes
+        select ingest_id, octet_length(content) as bytes, cad._goes_alone(attempts) as alone
         from cad.ingest
         where state = 'pending'
-        order by ingest_id
+        order by attempts, ingest_id -- so a file that the service breaks on comes after the others
         limit batch_size
         for update skip locked
     loop
-        exit when item.bytes > room_bytes and claimed <> '{}';
+        exit when claimed <> '{}' and (item.alone or item.bytes > room_bytes);
         room_bytes := room_bytes - item.bytes;
         claimed := claimed || item.ingest_id;
     end loop;
@@ -106,12 +123,21 @@ create or replace function cad._store_answer(answer cad._analysis) returns void
 language plpgsql volatile parallel unsafe
 set search_path from current
 as $$
+declare
+    advice text;
 begin
     perform cad._store_part(answer.ingest_id, answer);
 exception
-    -- The whole classes 22, 23, 54 and 0A: what this file brought cannot be stored. Everything else is passed on.
-    when data_exception or integrity_constraint_violation or program_limit_exceeded or feature_not_supported then
-        perform cad._store_failure(answer.ingest_id, jsonb_build_object('sqlstate', sqlstate, 'message', sqlerrm));
+    -- The whole classes 22, 23, 54 and 0A: what this file brought cannot be stored; 42501: row level security says that
+    -- this role cannot store it. Everything else is passed on.
+    when data_exception or integrity_constraint_violation or program_limit_exceeded or feature_not_supported
+    or insufficient_privilege then
+        get stacked diagnostics advice = pg_exception_hint;
+        perform cad._store_failure(
+            answer.ingest_id,
+            jsonb_build_object('sqlstate', sqlstate, 'message', sqlerrm, 'hint', advice),
+            answer.elapsed_ms
+        );
     when disk_full then
         raise exception using
             errcode = 'disk_full',
@@ -148,9 +174,12 @@ begin
             perform cad._require_encoder(answer.encoder_version);
             perform cad._store_answer(answer);
         elsif (answer.error ->> 'of_file')::boolean then
-            perform cad._store_failure(answer.ingest_id, answer.error);
+            perform cad._store_failure(answer.ingest_id, answer.error, answer.elapsed_ms);
         else
             failure := answer.error;
+            update cad.ingest
+            set attempts = attempts + 1
+            where ingest_id = answer.ingest_id and (failure ->> 'lost')::boolean;
             continue;
         end if;
         worked := worked + 1;
@@ -169,7 +198,8 @@ end
 $$;
 
 comment on function cad._ingest_batch(integer) is
-'Works off one batch of the queue. A failure that is no file''s fault is returned; the files it hit stay pending.';
+'Works off one batch of the queue. A failure that is no file''s fault is returned; the files it hit stay pending, those '
+'that were lost with one attempt more.';
 
 create or replace function cad._ingest_step(
     batch_size integer, inout room bigint, inout retries integer, out pause_s double precision, out failure jsonb,
@@ -208,13 +238,61 @@ $$;
 comment on function cad._ingest_step(integer, bigint, integer) is
 'One batch, and what to do next: go on, pause, raise the failure, or stop.';
 
+create or replace function cad._statistics_are_stale() returns boolean
+language sql stable parallel safe security definer
+set search_path from current
+as $$
+    -- From the size of the table: the counters of the cumulative statistics come late, and a crash resets them.
+    select pg_relation_size(c.oid) > 1.1 * c.relpages * current_setting('block_size')::bigint
+        or c.relpages > 0 and not exists (select from pg_statistic as s where s.starelid = c.oid)
+    from pg_class as c
+    where c.oid = 'cad.model'::regclass
+$$;
+
+comment on function cad._statistics_are_stale() is
+'Whether cad.model was never analysed, or has grown by a tenth since. The weights of words come from its statistics.';
+
+-- Only the owner of a table may analyse it, and a loader is not.
+create or replace function cad._refresh_statistics() returns void
+language plpgsql volatile parallel unsafe security definer
+set search_path from current
+set client_min_messages = error -- who skips because another session is at it need not say so
+as $$
+begin
+    if cad._statistics_are_stale() then
+        analyze (skip_locked) cad.model;
+    end if;
+end
+$$;
+
+comment on function cad._refresh_statistics() is 'Analyses cad.model where its statistics no longer tell what is in it.';
+
+-- An exception block of PL/pgSQL is a subtransaction, in which every commit fails; PL/Python can catch it without one.
+create or replace procedure cad._commit(inout committed boolean)
+language plpython3u
+as $python$
+try:
+    plpy.commit()
+except plpy.spiexceptions.InvalidTransactionTermination:
+    return (False,)
+return (True,)
+$python$;
+
+comment on procedure cad._commit is 'Commits; false instead of an error inside a transaction block, where nobody may.';
+
 -- Commits after every batch, so it cannot have a set clause: every name below is qualified.
 create or replace procedure cad.ingest_pending(max_rows integer default null, batch_size integer default 8)
 language plpgsql
 as $$
 declare
     step record;
+    outside boolean;
 begin
+    call cad._commit(outside);
+    if not outside then
+        raise exception 'cad.ingest_pending() commits after every batch, so it cannot run inside a transaction block'
+            using errcode = '25001', hint = 'Call it without begin; a driver has a setting for that, often named autocommit.';
+    end if;
     step := cad._ingest_step(batch_size, max_rows, 0);
     loop
         commit;
@@ -222,6 +300,7 @@ begin
         exit when step.finished;
         step := cad._ingest_step(batch_size, step.room, step.retries);
     end loop;
+    perform cad._refresh_statistics();
 end
 $$;
 

@@ -56,6 +56,19 @@ begin
         raise exception 'a space needs a name and a number of dimensions'
             using errcode = 'null_value_not_allowed', hint = 'For example cad.add_space(''siglip'', 768).';
     end if;
+    if add_space.name !~ '^[a-z][a-z0-9_]{0,31}$' then
+        raise exception 'a space cannot be named %', quote_literal(left(add_space.name, 100))
+            using errcode = 'invalid_parameter_value',
+                hint = 'Take a lower-case letter, then at most 31 lower-case letters, digits and underscores.';
+    end if;
+    if dim not between 1 and 4000 then
+        raise exception 'a space cannot have % dimensions', dim
+            using errcode = 'invalid_parameter_value', hint = 'From 1 to 4000, which is what an HNSW index on halfvec takes.';
+    end if;
+    if to_regclass('cad.' || vectors) is not null or to_regclass(format('cad.%s_default', vectors)) is not null then
+        raise exception 'there is a table cad.% or cad.%_default already', vectors, vectors
+            using errcode = '42710', hint = 'Take another name; select * from cad.space; lists the spaces.';
+    end if;
     insert into cad.space (name, dim) values (add_space.name, add_space.dim);
     execute format(
         'create table cad.%I (

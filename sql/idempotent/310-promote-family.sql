@@ -125,7 +125,13 @@ language plpgsql
 as $$
 declare
     space text;
+    outside boolean;
 begin
+    call cad._commit(outside);
+    if not outside then
+        raise exception 'cad.promote_family() commits between its steps, so it cannot run inside a transaction block'
+            using errcode = '25001', hint = 'Call it without begin; a driver has a setting for that, often named autocommit.';
+    end if;
     foreach space in array cad._promotable(family) loop
         perform cad._prepare_partition(space, family);
         commit;

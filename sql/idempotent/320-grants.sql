@@ -7,12 +7,13 @@ as $$
     select case
         when function_name = any(array[
             'add_space', 'doctor', 'grant_to', 'promote_family', '_attach_partition', '_catch_up', '_doctor_data',
-            '_doctor_encoder', '_doctor_indexes', '_doctor_installation', '_doctor_session_path', '_prepare_partition',
-            '_promotable', '_create_vector_index', '_share_grants'
+            '_doctor_encoder', '_doctor_indexes', '_doctor_installation', '_doctor_row_security', '_doctor_session_path',
+            '_prepare_partition', '_promotable', '_create_vector_index', '_share_grants'
         ]::name[]) then 'admin'
         when function_name = any(array[
-            'ingest_pending', 'retry_failed', '_analyse', '_claim', '_ingest_batch', '_ingest_step', '_require_encoder',
-            '_store_alias', '_store_answer', '_store_failure', '_store_model', '_store_part'
+            'ingest_pending', 'retry_failed', '_analyse', '_claim', '_commit', '_goes_alone', '_ingest_batch', '_ingest_step',
+            '_refresh_statistics', '_require_encoder', '_statistics_are_stale', '_store_alias', '_store_answer',
+            '_store_failure', '_store_model', '_store_part'
         ]::name[]) then 'loader'
         else 'reader'
     end
@@ -45,13 +46,15 @@ begin
         select c.oid::regclass as name
         from pg_class as c
         where c.relnamespace = 'cad'::regnamespace and c.relkind in ('r', 'p', 'v')
+            and not c.relispartition -- read through the whole, where policies stand
             and c.relname <> 'ingest' -- its metadata are the loaders' affair; readers see cad.ingest_status
     loop
         execute format('grant select on %s to %I', target.name, grantee);
     end loop;
     if reach >= 2 then
-        execute format('grant select, insert, update on cad.ingest, cad.model to %I', grantee);
-        execute format('grant insert on cad.artifact, cad.view, cad.space_cad to %I', grantee);
+        execute format('grant select, insert, update on cad.ingest to %I', grantee);
+        execute format('grant insert on cad.model, cad.artifact, cad.view, cad.space_cad to %I', grantee);
+        execute format('grant update (aliases) on cad.model to %I', grantee);
         execute format('grant update (encoder_version) on cad.space to %I', grantee);
     end if;
     if reach = 3 then

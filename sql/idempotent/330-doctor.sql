@@ -70,7 +70,7 @@ comment on function cad._doctor_session_path(name[]) is 'Check of the search_pat
 
 create or replace function cad._doctor_encoder()
 returns table (check_name text, status text, detail text, hint text)
-language plpgsql stable parallel restricted
+language plpgsql stable parallel unsafe
 set search_path from current
 as $$
 declare
@@ -134,12 +134,54 @@ as $$
 
     select
         'parts without vectors', case when count(*) = 0 then 'ok' else 'warning' end, format('%s parts', count(*)),
-        case when count(*) > 0 then 'They are found by their words only. Load their files again.' end
+        case
+            when count(*) > 0
+                then 'They are found by their words only. Delete them from cad.model, then load their files again.'
+        end
     from cad.model as m
     where not exists (select 1 from cad.space_cad as s where s.model_id = m.model_id)
+
+    union all
+
+    select
+        'statistics of cad.model', case when s.stale then 'warning' else 'ok' end,
+        case when s.stale then 'never made, or older than a tenth of the table' else 'up to date' end,
+        case when s.stale then 'Words weigh in a search by how rare they are, which these tell. Run: analyze cad.model;' end
+    from (select cad._statistics_are_stale() as stale) as s
 $$;
 
-comment on function cad._doctor_data() is 'Checks of the queue and of parts without vectors.';
+comment on function cad._doctor_data() is 'Checks of the queue, of parts without vectors and of the planner''s statistics.';
+
+create or replace function cad._doctor_row_security()
+returns table (check_name text, status text, detail text, hint text)
+language sql stable parallel safe
+set search_path from current
+as $$
+    with uncovered as (
+        select c.oid::regclass::text as name
+        from pg_class as c
+        where c.relnamespace = 'cad'::regnamespace
+            and not c.relrowsecurity
+            and not c.relispartition
+            and (c.relname in ('artifact', 'view') or c.oid in (
+                select to_regclass(format('cad.%I', 'space_' || s.name)) from cad.space as s
+            ))
+            and (select m.relrowsecurity from pg_class as m where m.oid = 'cad.model'::regclass)
+    )
+
+    select
+        'row level security', case when count(*) = 0 then 'ok' else 'warning' end,
+        coalesce('on cad.model, but not on ' || string_agg(uncovered.name, ', ' order by uncovered.name), 'covers all or none'),
+        case
+            when count(*) > 0
+                then 'They hold files, pictures and vectors of every part. For each: alter table … enable row level security; '
+                || 'create policy visible_parts on … using (exists (select from cad.model as m where m.model_id = ….model_id));'
+        end
+    from uncovered
+$$;
+
+comment on function cad._doctor_row_security() is
+'Check that what belongs to a part is hidden where the part is.';
 
 create or replace function cad._doctor_indexes()
 returns table (check_name text, status text, detail text, hint text)
@@ -215,13 +257,14 @@ comment on function cad._doctor_indexes() is 'Checks of the indexes and of the m
 -- Without a set clause, because it looks at the search_path of the caller: every name below is qualified.
 create or replace function cad.doctor()
 returns table (check_name text, status text, detail text, hint text)
-language plpgsql stable parallel restricted
+language plpgsql stable parallel unsafe
 as $$
 begin
     return query select d.* from cad._doctor_installation() as d;
     return query select d.* from cad._doctor_session_path(pg_catalog.current_schemas(false)) as d;
     return query select d.* from cad._doctor_encoder() as d;
     return query select d.* from cad._doctor_data() as d;
+    return query select d.* from cad._doctor_row_security() as d;
     return query select d.* from cad._doctor_indexes() as d;
 end
 $$;

@@ -1,5 +1,6 @@
 -- What a search may be asked, checked before anything is encoded or read. The keys of filters and options are a
--- table of rules; an unknown key is answered with the known ones, a wrong value with what was expected.
+-- table of rules; an unknown key is answered with the known ones, a wrong value with what was expected. A number of JSON
+-- may have any size, those here must fit a real: 0, or from $least to $most, and weights such that means of them fit.
 
 create or replace function cad._argument_rule()
 returns table (argument text, key text, rule jsonpath, expected text)
@@ -20,20 +21,21 @@ as $$
     ('filters', 'kind', 'strict $ == "part" || $ == "assembly" || $ == "points"',
         '"part", "assembly" or "points"'),
     ('filters', 'mass_kg',
-        '$.type() == "object" && !exists($.keyvalue() ? (!(@.key == "min" || @.key == "max") || @.value.type() != "number"))'
-        ' && !($.min > $.max)',
-        'an object of numbers in kg such as {"min": 0.1, "max": 2}, min not above max'),
+        '$.type() == "object" && !exists($.keyvalue() ? (!(@.key == "min" || @.key == "max") || @.value.type() != "number"'
+        ' || @.value.abs() > $most || @.value.abs() < $least && @.value != 0)) && !($.min > $.max)',
+        'an object of numbers in kg (up to 1e30) such as {"min": 0.1, "max": 2}, min not above max'),
     ('filters', 'volume_mm3',
-        '$.type() == "object" && !exists($.keyvalue() ? (!(@.key == "min" || @.key == "max") || @.value.type() != "number"))'
-        ' && !($.min > $.max)',
-        'an object of numbers in mm³ such as {"min": 100, "max": 5000}, min not above max'),
+        '$.type() == "object" && !exists($.keyvalue() ? (!(@.key == "min" || @.key == "max") || @.value.type() != "number"'
+        ' || @.value.abs() > $most || @.value.abs() < $least && @.value != 0)) && !($.min > $.max)',
+        'an object of numbers in mm³ (up to 1e30) such as {"min": 100, "max": 5000}, min not above max'),
     ('filters', 'size_mm',
-        '$.type() == "array" && $.size() == 3 && !exists($[*] ? (@.type() != "number" || @ < 0))'
+        '$.type() == "array" && $.size() == 3'
+        ' && !exists($[*] ? (@.type() != "number" || @ < 0 || @ > $most || @ < $least && @ != 0))'
         ' || $.type() == "object" && $.extents.type() == "array" && $.extents.size() == 3'
-        ' && !exists($.extents[*] ? (@.type() != "number" || @ < 0))'
-        ' && !exists($.tolerance_mm ? (@.type() != "number" || @ < 0))'
+        ' && !exists($.extents[*] ? (@.type() != "number" || @ < 0 || @ > $most || @ < $least && @ != 0))'
+        ' && !exists($.tolerance_mm ? (@.type() != "number" || @ < 0 || @ > $most || @ < $least && @ != 0))'
         ' && !exists($.keyvalue() ? (!(@.key == "extents" || @.key == "tolerance_mm")))',
-        'three extents in mm such as [8, 8, 40], or {"extents": [8, 8, 40], "tolerance_mm": 1}'),
+        'three extents in mm (up to 1e30) such as [8, 8, 40], or {"extents": [8, 8, 40], "tolerance_mm": 1}'),
     ('filters', 'created_at',
         '$.type() == "object" && !exists($.keyvalue() ? (!(@.key == "from" || @.key == "to") || @.value.type() != "string"))',
         'an object of times such as {"from": "2026-01-01", "to": "2026-12-31 23:59"}'),
@@ -45,9 +47,10 @@ as $$
         '"auto", "exact" or "hnsw"'),
     ('options', 'weights',
         '$.type() == "object" && !exists($.keyvalue() ? (!(@.key == "text" || @.key == "image" || @.key == "shape"'
-        ' || @.key == "lexical") || @.value.type() != "number" || @.value < 0))',
-        'an object of numbers not below 0 such as {"text": 1, "image": 0, "shape": 2, "lexical": 0.5}'),
-    ('options', 'min_score', '$.type() == "number"',
+        ' || @.key == "lexical") || @.value.type() != "number" || @.value < 0 || @.value > 1e9'
+        ' || @.value < 1e-9 && @.value != 0))',
+        'an object of numbers, each 0 or from 1e-9 to 1e9, such as {"text": 1, "image": 0, "shape": 2, "lexical": 0.5}'),
+    ('options', 'min_score', '$.type() == "number" && $.abs() <= $most && ($.abs() >= $least || $ == 0)',
         'a number; scores lie between -1 and 1');
 $$;
 comment on function cad._argument_rule() is
@@ -61,6 +64,7 @@ set search_path from current
 as $$
 declare
     wrong record;
+    bounds constant jsonb := '{"least": 1e-30, "most": 1e30}';
 begin
     if jsonb_typeof(given) <> 'object' then
         raise exception '% must be a JSON object, not %', argument, jsonb_typeof(given)
@@ -76,7 +80,7 @@ begin
     select g.key, r.expected into wrong
     from jsonb_each(given) as g
     left join cad._argument_rule() as r on r.argument = _check_keys.argument and r.key = g.key
-    where r.key is null or jsonb_path_match(g.value, r.rule, silent => true) is not true
+    where r.key is null or jsonb_path_match(g.value, r.rule, bounds, silent => true) is not true
     order by g.key
     limit 1;
     if not found then
@@ -126,32 +130,33 @@ begin
         raise exception 'the query has % characters, more than %', length(query), most
             using errcode = '54000', hint = 'Describe the part in a few words; search a file with search_cad_shape.';
     end if;
-    query := btrim(regexp_replace(query, '[[:cntrl:]]+', ' ', 'g'));
-    if query = '' then
+    if cad._clean_text(query) is null and query is not null then
         raise exception 'the query is empty'
             using errcode = '22023', hint = 'Give a description or a part number, such as ''M8 flange bolt, 40 mm''.';
     end if;
-    return (query);
+    return cad._clean_text(query);
 end;
 $$;
 comment on function cad._check_query(text) is
-'The query without control characters; refuses an empty one (22023) and one of more than 8,192 characters (54000).';
+'The query as one line of printable text; refuses an empty one (22023) and one of more than 8,192 characters (54000).';
 
 create or replace function cad._check_filters(family text, filters jsonb)
 returns jsonb
 language plpgsql
-stable parallel safe
+stable parallel unsafe -- the exception block is a subtransaction
 set search_path from current
 as $$
 begin
     filters := coalesce(filters, '{}');
     perform cad._check_keys('filters', filters);
-    begin
-        perform (filters #>> '{created_at,from}')::timestamptz, (filters #>> '{created_at,to}')::timestamptz;
-    exception when data_exception then
-        raise exception 'filters.created_at cannot be %', left(filters ->> 'created_at', 100)
-            using errcode = '22023', hint = 'Expected times such as {"from": "2026-01-01"}; ' || sqlerrm || '.';
-    end;
+    if filters ? 'created_at' then
+        begin
+            perform (filters #>> '{created_at,from}')::timestamptz, (filters #>> '{created_at,to}')::timestamptz;
+        exception when data_exception then
+            raise exception 'filters.created_at cannot be %', left(filters ->> 'created_at', 100)
+                using errcode = '22023', hint = 'Expected times such as {"from": "2026-01-01"}; ' || sqlerrm || '.';
+        end;
+    end if;
     if family is null then
         return filters;
     end if;

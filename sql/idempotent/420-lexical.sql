@@ -70,14 +70,23 @@ set jit = off
 as $$
 declare
     whole_weight real := coalesce((select sum(w) from unnest(asked.term_weights) as w), 1);
+    spellings text[] := array[asked.words, upper(asked.words), lower(asked.words)];
+    rare_terms tsquery[] := asked.terms[:asked.rare_terms];
 begin
     return array(
         select found.model_id
         from (
-            -- the part of that number
+            -- the parts of that number
             select m.model_id, 'infinity'::real as weight
             from cad._matching(filters) as m
-            where m.part_number = any(array[asked.words, upper(asked.words), lower(asked.words)])
+            where m.part_number = any(spellings)
+            union all
+            (
+                select m.model_id, 'infinity'
+                from cad._matching(filters) as m
+                where m.aliases && spellings and asked.words ~ '\d'
+                limit most
+            )
             union all
             -- numbers that look like it
             (
@@ -96,10 +105,14 @@ begin
                 limit most
             )
             union all
-            -- parts that hold rare terms
-            select m.model_id, t.weight
-            from unnest(asked.terms[:asked.rare_terms], asked.term_weights[:asked.rare_terms]) as t (term, weight)
-            inner join cad._matching(filters) as m on m.lexemes @@ t.term
+            -- parts that hold rare terms, in one scan: under row level security no index serves it
+            select m.model_id, (
+                select sum(t.weight)
+                from unnest(rare_terms, asked.term_weights) as t (term, weight)
+                where m.lexemes @@ t.term
+            )
+            from cad._matching(filters) as m
+            where m.lexemes @@ array_to_string(rare_terms, ' | ')::tsquery
         ) as found
         group by found.model_id
         order by sum(found.weight) desc, found.model_id

@@ -54,7 +54,7 @@ create or replace function cad._ask(
 )
 returns cad._query
 language plpgsql
-stable parallel restricted
+stable parallel unsafe
 set search_path from current
 as $$
 declare
@@ -73,6 +73,10 @@ begin
     if asked.kind is null then
         raise exception 'there is nothing to search for'
             using errcode = '22023', hint = 'Give a query text, an image, a file, points, a part or a vector.';
+    end if;
+    if num_nonnulls(points, part, v) > (num_nonnulls(query, image, file) = 0)::int then
+        raise exception 'points, a part and a vector are each searched for alone'
+            using errcode = '22023', hint = 'Only a text, an image and a file go together; give points as a file of format npy.';
     end if;
     if query is not null then
         select t.terms, t.weights, t.rare into asked.terms, asked.term_weights, asked.rare_terms

@@ -1,8 +1,9 @@
 -- Nearest neighbours: the candidates of a search by vector. Both ways see only matching parts. Names of tables and
 -- columns are those of a registered space; every value is a parameter, and execute plans for the values at hand.
 
-create or replace function cad._nearest_indexed(space text, probe halfvec, filters jsonb, most int)
-returns uuid[]
+create or replace function cad._nearest_indexed(
+    space text, probe halfvec, filters jsonb, most int, out nearest uuid[], out settings jsonb
+)
 language plpgsql
 stable parallel restricted
 set search_path from current
@@ -15,9 +16,12 @@ set "hnsw.iterative_scan" = 'relaxed_order'
 set "hnsw.ef_search" = 200
 set "hnsw.max_scan_tuples" = 40000
 as $$
-declare
-    found uuid[];
 begin
+    settings := jsonb_build_object(
+        'iterative_scan', current_setting('hnsw.iterative_scan'),
+        'ef_search', current_setting('hnsw.ef_search')::int,
+        'max_scan_tuples', current_setting('hnsw.max_scan_tuples')::int
+    );
     execute format($query$
         select array(
             select s.model_id
@@ -28,16 +32,16 @@ begin
             limit $3
         )
     $query$, 'space_' || space)
-    into found
+    into nearest
     using probe, filters, most;
-    return found;
 end
 $$;
 
 comment on function cad._nearest_indexed(text, halfvec, jsonb, int) is
-'The matching parts nearest to a vector by the HNSW index on the fused vectors; may be fewer than there are.';
+'The matching parts nearest to a vector by the HNSW index on the fused vectors, perhaps fewer than there are; and the '
+'settings of that scan.';
 
-create or replace function cad._nearest_exact(space text, modality text, probe halfvec, filters jsonb, most int)
+create or replace function cad._nearest_exact(space text, modality text, asked cad._query, filters jsonb, most int)
 returns uuid[]
 language plpgsql
 stable parallel restricted
@@ -52,15 +56,16 @@ begin
             select m.model_id
             from cad._matching($2) as m
             left join cad.%1$I as s on s.model_id = m.model_id and s.family = m.family
-            order by (s.%2$I <=> $1) + 0.0, m.model_id
+            order by coalesce(s.%2$I <=> ($1).%2$I, s.fused_vec <=> ($1).fused_vec) + 0.0, m.model_id
             limit $3
         )
     $query$, 'space_' || space, modality || '_vec')
     into found
-    using probe, filters, most;
+    using asked, filters, most;
     return found;
 end
 $$;
 
-comment on function cad._nearest_exact(text, text, halfvec, jsonb, int) is
-'The matching parts nearest to a vector, every one compared; parts without that vector come last. Null for all.';
+comment on function cad._nearest_exact(text, text, cad._query, jsonb, int) is
+'The matching parts nearest to a question in one modality, every one compared as the rerank does it: the fused vectors '
+'stand in where a part lacks its own, parts without vectors come last. Null for all.';

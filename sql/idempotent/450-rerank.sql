@@ -1,8 +1,10 @@
 -- The rerank: every candidate gets its exact scores, and their weighted mean decides. Where a part lacks a vector of
--- some modality, the cosine with its fused vector stands in. The part whose number was asked for comes first.
+-- some modality, the cosine with its fused vector stands in; the cosine with a zero vector is no number and counts as
+-- none. The part that was asked for by its number comes first: its own, or an alias that has a digit, because the names
+-- of byte-identical files are aliases too.
 
 create or replace function cad._rerank(
-    space text, candidates uuid[], asked cad._query, weights jsonb, min_score double precision, k int
+    space text, candidates uuid[], asked cad._query, weights jsonb, min_score real, k int
 )
 returns cad.hit[]
 language plpgsql
@@ -22,16 +24,23 @@ begin
                 m.part_number,
                 m.name,
                 m.family,
-                coalesce(lower(m.part_number) = lower(($2).words) or ($2).words = any (m.aliases), false) as named,
-                1 - (s.fused_vec <=> ($2).fused_vec) as fused_score,
-                1 - (s.text_vec <=> ($2).text_vec) as text_score,
+                coalesce(
+                    lower(m.part_number) = lower(($2).words)
+                    or ($2).words ~ '\d'
+                    and exists (select from unnest(m.aliases) as a (alias) where lower(a.alias) = lower(($2).words)),
+                    false
+                ) as named,
+                nullif(1 - (s.fused_vec <=> ($2).fused_vec), 'NaN') as fused_score,
+                nullif(1 - (s.text_vec <=> ($2).text_vec), 'NaN') as text_score,
                 case
                     when ($2).by_view then (
-                        select max(1 - (v.vec <=> ($2).image_vec)) from cad.view as v where v.model_id = m.model_id
+                        select max(nullif(1 - (v.vec <=> ($2).image_vec), 'NaN'))
+                        from cad.view as v
+                        where v.model_id = m.model_id
                     )
-                    else 1 - (s.image_vec <=> ($2).image_vec)
+                    else nullif(1 - (s.image_vec <=> ($2).image_vec), 'NaN')
                 end as image_score,
-                1 - (s.shape_vec <=> ($2).shape_vec) as shape_score,
+                nullif(1 - (s.shape_vec <=> ($2).shape_vec), 'NaN') as shape_score,
                 greatest(
                     (
                         select coalesce(sum(t.weight) filter (where m.lexemes @@ t.term), 0) / sum(t.weight)
@@ -73,7 +82,7 @@ begin
                 fused.*,
                 row_number() over (order by fused.named desc, fused.score desc, fused.model_id)::int as rank
             from fused
-            where $4 is null or fused.score >= $4
+            where $4 is null or fused.score::real >= $4 -- a hit tells its score as a real
             order by rank
             limit $5
         )
@@ -93,5 +102,5 @@ begin
 end
 $$;
 
-comment on function cad._rerank(text, uuid[], cad._query, jsonb, double precision, int) is
+comment on function cad._rerank(text, uuid[], cad._query, jsonb, real, int) is
 'The k best of the candidates by exact scores per modality and their weighted mean.';

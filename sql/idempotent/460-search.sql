@@ -61,10 +61,17 @@ declare
     -- Measured: comparing 5,000 parts one by one takes about as long as an HNSW scan for 200.
     exact_matching constant int := 5000;
     indexed_most constant int := 2000;
+    counted int;
 begin
     most := greatest(200, 2 * k);
-    select count(*) into matching
-    from (select from cad._matching(filters) limit greatest(exact_matching + 1, most)) as m;
+    counted := greatest(exact_matching + 1, most);
+    -- Without a filter and policies the table's own estimate tells that there are more than would be counted.
+    if filters = '{}' and not row_security_active('cad.model')
+        and (select c.reltuples > counted from pg_class as c where c.oid = 'cad.model'::regclass) then
+        matching := counted;
+    else
+        select count(*) into matching from (select from cad._matching(filters) limit counted) as m;
+    end if;
     if asked.fused_vec is null then
         strategy := 'lexical';
         reason := 'no encoder';
@@ -106,7 +113,7 @@ create or replace function cad._search(
     out stages jsonb
 )
 language plpgsql
-stable parallel restricted
+stable parallel unsafe
 cost 100000
 set search_path from current
 as $$
@@ -115,8 +122,10 @@ declare
     asked cad._query;
     space text;
     plan record;
+    indexed record;
     nearest uuid[];
     lexical uuid[];
+    lexical_most int := greatest(100, k);
     candidates uuid[];
     weights jsonb;
 begin
@@ -143,13 +152,16 @@ begin
 
     if plan.strategy = 'hnsw' then
         started := clock_timestamp();
-        nearest := cad._nearest_indexed(space, asked.fused_vec, filters, plan.most);
-        stages := stages || cad._stage('hnsw', started, cardinality(nearest), jsonb_build_object('wanted', plan.most));
+        indexed := cad._nearest_indexed(space, asked.fused_vec, filters, plan.most);
+        nearest := indexed.nearest;
+        stages := stages || cad._stage(
+            'hnsw', started, cardinality(nearest), indexed.settings || jsonb_build_object('wanted', plan.most)
+        );
     end if;
     if plan.strategy = 'exact' or cardinality(nearest) < least(plan.most, plan.matching) then
         started := clock_timestamp();
         nearest := cad._nearest_exact(
-            space, coalesce(options ->> 'against', 'fused'), asked.fused_vec, filters,
+            space, coalesce(options ->> 'against', 'fused'), asked, filters,
             case when options ->> 'strategy' = 'exact' then null else plan.most end
         );
         stages := stages || cad._stage('exact', started, cardinality(nearest), jsonb_build_object(
@@ -158,15 +170,15 @@ begin
     end if;
     if asked.words is not null then
         started := clock_timestamp();
-        lexical := cad._lexical_candidates(asked, filters, 100);
-        stages := stages || cad._stage('lexical', started, cardinality(lexical), jsonb_build_object('wanted', 100));
+        lexical := cad._lexical_candidates(asked, filters, lexical_most);
+        stages := stages || cad._stage('lexical', started, cardinality(lexical), jsonb_build_object('wanted', lexical_most));
     end if;
 
     started := clock_timestamp();
     candidates := array(
         select unnest(nearest) union select unnest(lexical) except select part
     );
-    hits := cad._rerank(space, candidates, asked, weights, (options ->> 'min_score')::double precision, k);
+    hits := cad._rerank(space, candidates, asked, weights, (options ->> 'min_score')::real, k);
     stages := stages || cad._stage('rerank', started, cardinality(candidates), jsonb_build_object(
         'hits', coalesce(cardinality(hits), 0)
     ));
@@ -181,7 +193,7 @@ create or replace function cad.search_cad(
 )
 returns setof cad.hit
 language sql
-stable parallel restricted
+stable parallel unsafe
 cost 100000 rows 10
 set search_path from current
 as $$
@@ -197,7 +209,7 @@ create or replace function cad.search_cad_image(
 )
 returns setof cad.hit
 language sql
-stable parallel restricted
+stable parallel unsafe
 cost 100000 rows 10
 set search_path from current
 as $$
@@ -214,7 +226,7 @@ create or replace function cad.search_cad_shape(
 )
 returns setof cad.hit
 language sql
-stable parallel restricted
+stable parallel unsafe
 cost 100000 rows 10
 set search_path from current
 as $$
@@ -230,7 +242,7 @@ create or replace function cad.search_cad_points(
 )
 returns setof cad.hit
 language sql
-stable parallel restricted
+stable parallel unsafe
 cost 100000 rows 10
 set search_path from current
 as $$
@@ -246,7 +258,7 @@ create or replace function cad.search_cad_like(
 )
 returns setof cad.hit
 language sql
-stable parallel restricted
+stable parallel unsafe
 cost 100000 rows 10
 set search_path from current
 as $$
@@ -263,7 +275,7 @@ create or replace function cad.search_cad_multi(
 )
 returns setof cad.hit
 language sql
-stable parallel restricted
+stable parallel unsafe
 cost 100000 rows 10
 set search_path from current
 as $$
@@ -282,7 +294,7 @@ create or replace function cad.search_cad_vector(
 )
 returns setof cad.hit
 language sql
-stable parallel restricted
+stable parallel unsafe
 cost 100000 rows 10
 set search_path from current
 as $$

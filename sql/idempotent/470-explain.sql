@@ -15,7 +15,7 @@ create or replace function cad.explain_search(
 )
 returns table (stage text, detail jsonb, candidates int, elapsed_ms real)
 language sql
-stable parallel restricted
+stable parallel unsafe
 cost 100000 rows 7
 set search_path from current
 as $$

@@ -1,4 +1,6 @@
--- The record of which incremental files this database has run. extensions/build.py adds one insert after each file.
+-- The schema, and the record of which incremental files this database has run. extensions/build.py adds one insert after
+-- each file. The script makes the schema itself, so that it belongs to the extension: it goes with it, and is never one
+-- where somebody else has put functions that ours would call.
 
 do $$
 begin
@@ -7,8 +9,16 @@ begin
             using errcode = 'object_not_in_prerequisite_state',
                 hint = 'Create one: create database parts template template0 encoding ''UTF8'';';
     end if;
+    if pg_catalog.to_regnamespace('cad') is not null then
+        raise exception 'schema cad exists, and pgcad must make it itself'
+            using errcode = '42P06', hint = 'Rename or drop it: alter schema cad rename to …; or drop schema cad;';
+    end if;
 end
 $$;
+
+create schema cad;
+
+comment on schema cad is 'Search for CAD parts: what a user calls, and the tables behind it.';
 
 create table cad.migration (
     name text primary key,

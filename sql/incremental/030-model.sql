@@ -105,6 +105,7 @@ comment on column cad.model.updated_at is 'When the row last changed.';
 create index model_lexemes_idx on cad.model using gin (lexemes);
 create index model_part_number_trgm_idx on cad.model using gin (part_number gin_trgm_ops);
 create index model_name_trgm_idx on cad.model using gin (name gin_trgm_ops);
+create index model_aliases_idx on cad.model using gin (aliases);
 create index model_tags_idx on cad.model using gin (tags);
 create index model_box_idx on cad.model using gist (box_mm);
 create index model_size_idx on cad.model using gist (cube(size_mm::double precision[]));

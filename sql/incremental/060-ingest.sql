@@ -12,7 +12,7 @@ create table cad.ingest (
     attempts integer not null default 0,
     last_error text,
     last_sqlstate text,
-    model_id uuid references cad.model on delete set null,
+    model_id uuid references cad.model on delete cascade, -- so that the file of a deleted part can be loaded again
     requested_by text not null default current_user,
     requested_at timestamptz not null default pg_catalog.now(),
     finished_at timestamptz,
@@ -25,7 +25,7 @@ alter table cad.ingest alter column content set storage external; -- written onc
 
 comment on table cad.ingest is
 'Queue of files to load: copy rows in, then call cad.ingest_pending(). sha256 is computed from the content.';
-comment on column cad.ingest.ingest_id is 'Order of arrival.';
+comment on column cad.ingest.ingest_id is 'Order of arrival. Files are tried in the order of attempts, then of arrival.';
 comment on column cad.ingest.source_uri is 'Where the file came from.';
 comment on column cad.ingest.sha256 is 'SHA-256 of the content, computed on arrival.';
 comment on column cad.ingest.format is 'File format: step, stl, obj, ply, glb, 3mf, off, xyz or npy.';
@@ -35,16 +35,17 @@ comment on column cad.ingest.metadata is
 'tags, units, mass_kg, density_kg_m3. Other keys are kept in cad.model.genome.';
 comment on column cad.ingest.state is 'pending, done or failed.';
 comment on column cad.ingest.outcome is 'new, or duplicate where a byte-identical part was there.';
-comment on column cad.ingest.attempts is 'How often the file was tried.';
+comment on column cad.ingest.attempts is
+'How often the file was tried. A pending file that was lost with the service three times is next tried alone.';
 comment on column cad.ingest.last_error is 'Why the last try failed, and what to do.';
 comment on column cad.ingest.last_sqlstate is 'SQLSTATE of the last failure.';
-comment on column cad.ingest.model_id is 'The part it became.';
+comment on column cad.ingest.model_id is 'The part it became; this row goes with it.';
 comment on column cad.ingest.requested_by is 'Role that put it in.';
 comment on column cad.ingest.requested_at is 'When it was put in.';
 comment on column cad.ingest.finished_at is 'When it was done or failed.';
-comment on column cad.ingest.elapsed_ms is 'From sending it to the encoder service to the answer.';
+comment on column cad.ingest.elapsed_ms is 'From sending this file to the encoder service to its answer; null where it was not asked.';
 
-create index ingest_pending_idx on cad.ingest (ingest_id) where state = 'pending';
+create index ingest_pending_idx on cad.ingest (attempts, ingest_id) where state = 'pending';
 create index ingest_state_idx on cad.ingest (state);
 create index ingest_model_id_idx on cad.ingest (model_id);
 

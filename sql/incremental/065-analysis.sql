@@ -5,13 +5,14 @@ create type cad._analysis as (
     error jsonb,
     elapsed_ms real,
     encoder_version text,
-    report jsonb,
+    report text,
     mesh bytea,
     points bytea,
     thumbnail bytea,
     views bytea[], -- noqa: LT01
-    vectors halfvec[] -- noqa: LT01
+    vectors text[] -- noqa: LT01
 );
 
 comment on type cad._analysis is
-'Answer about one file: an error, or report, files, view pictures and vectors (text, image, shape, fused, ten views).';
+'Answer about one file: an error, or report, files, view pictures and vectors (text, image, shape, fused, ten views). '
+'Report and vectors are as the service sent them; converting them may fail, and that is the failure of this file alone.';

@@ -16,6 +16,7 @@ import psycopg
 import pytest
 from pgcad_load.cli import app
 from pgcad_load.cluster import LocalCluster
+from service_doubles.process import eventually
 from service_doubles.scripted import Answer, ScriptedService
 from typer.testing import CliRunner, Result
 
@@ -71,13 +72,6 @@ def start(dsn: str, *arguments: object) -> subprocess.Popen[str]:
     """The same as a program of its own, to be interrupted."""
     command = [sys.executable, "-m", "pgcad_load.cli", *map(str, arguments), "--dsn", dsn]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen within a minute"
-        time.sleep(0.05)
 
 
 def states(db: Database) -> dict[str, int]:

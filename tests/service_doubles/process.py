@@ -6,9 +6,9 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,7 @@ class ServiceProcess:
 
 
 def eventually(holds: Callable[[], bool], limit_s: float = 60) -> None:
+    """Wait until it holds."""
     deadline = time.monotonic() + limit_s
     while not holds():
         assert time.monotonic() < deadline, "it never happened"
@@ -82,20 +83,15 @@ def eventually(holds: Callable[[], bool], limit_s: float = 60) -> None:
 
 
 def in_background(work: Callable[[], Any]) -> Callable[[], Any]:
-    """Start `work` in a thread; the function returned waits for what it returned or raised."""
-    outcome: list[Any] = []
-
-    def run() -> None:
-        try:
-            outcome.append(work())
-        except ServiceError as error:
-            outcome.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
+    """Start `work` in a thread; the function returned waits for what it returned, or for its ServiceError."""
+    pool = ThreadPoolExecutor(1)
+    future = pool.submit(work)
+    pool.shutdown(wait=False)
 
     def join() -> Any:
-        thread.join(60)
-        return outcome[0]
+        try:
+            return future.result(60)
+        except ServiceError as error:
+            return error
 
     return join

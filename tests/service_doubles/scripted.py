@@ -1,17 +1,21 @@
 """An encoder service that does what the test says: quick, deterministic, and able to fail in every way.
 
-It speaks the protocol of docs/design.md. A file whose content is `fail 22023` is refused with that SQLSTATE, `drop`
-closes the connection, `hang` is never answered, `full N` is refused with 53300 the first N times; any other file is a
-part. Vectors are a function of the content alone.
+It speaks the protocol of docs/design.md. A file whose content is `fail 22023` is refused with that SQLSTATE, `bare
+22023` without a hint, `drop` closes the connection, `hang` is never answered, `slow` is answered after half a second,
+`full N` is refused with 53300 the first N times, `nan report` and `nan vector` hold a number that is none; any other
+file is a part. Vectors are a function of the content alone.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import random
 import socket
+import struct
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,10 @@ from typing import Any
 from pgcad import client
 
 DIM = 512
+KNOWN_METADATA = {
+    "part_number", "revision", "name", "file_name", "name_zh", "family", "description", "description_zh", "material",
+    "tags", "units", "mass_kg", "density_kg_m3",
+}  # fmt: skip
 Answer = tuple[dict[str, Any], list[bytes]]
 
 
@@ -58,11 +66,11 @@ class ScriptedService:
             threading.Thread(target=self._serve, args=[connection], daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        buffer = bytearray()
-        with connection:
+        inbox = client.Inbox()
+        with connection, contextlib.suppress(ConnectionError):  # the client may go before it has its answer
             while received := connection.recv(1 << 20):
-                buffer += received
-                while (frame := client.unpack(buffer)) is not None:
+                inbox.buffer += received
+                while (frame := inbox.take()) is not None:
                     try:
                         answer = self._answer(*frame)
                     except Dropped:
@@ -112,15 +120,22 @@ class ScriptedService:
         if content == b"hang":
             return None
         vectors = [vector(b"%d" % row + content) for row in range(14)]
+        if content == b"nan vector":
+            vectors[0] = struct.pack("<f", math.nan) + vectors[0][4:]
         files = [b"mesh", b"points", b"thumbnail", *(b"view %d" % view for view in range(10)), b"".join(vectors)]
-        return {"report": report(header["metadata"])}, files
+        strange = {"volume_mm3": math.nan} if content == b"nan report" else {}
+        return {"report": {**report(header["metadata"]), **strange}}, files
 
     def _misbehave(self, content: bytes) -> None:
         word, _, argument = content.decode(errors="replace").partition(" ")
         if word == "fail":
             raise client.ServiceError(argument, "this file is refused", hint="Send another.")
+        if word == "bare":
+            raise client.ServiceError(argument, "this file is refused")
         if word == "drop":
             raise Dropped
+        if word == "slow":
+            time.sleep(0.5)
         if word == "full":
             self.refused[content] = self.refused.get(content, 0) + 1
             if self.refused[content] <= int(argument):
@@ -132,18 +147,20 @@ def vector(content: bytes) -> bytes:
     generator = random.Random(hashlib.sha256(content).digest())
     numbers = [generator.gauss(0, 1) for _ in range(DIM)]
     length = sum(number * number for number in numbers) ** 0.5
-    return client.float_bytes(number / length for number in numbers)
+    return struct.pack(f"<{DIM}f", *(number / length for number in numbers))
 
 
 def report(metadata: dict[str, Any]) -> dict[str, Any]:
     """What the geometry workers would say of a 10 x 20 x 30 mm box with this metadata."""
+    name = next((metadata[key] for key in ("name", "part_number", "file_name") if metadata.get(key)), "unnamed part")
+    unknown = {key: value for key, value in metadata.items() if key not in KNOWN_METADATA}
     return {
         "kind": "part", "unit_as_read": "mm", "closed": True, "volume_mm3": 6000.0, "area_mm2": 2200.0,
         "center_of_mass_mm": [5, 10, 15], "principal_moments_mm5": [250000, 500000, 650000],
         "box_min_mm": [0, 0, 0], "box_max_mm": [10, 20, 30], "size_mm": [10, 20, 30], "face_count": 6, "edge_count": 12,
         "faces_by_type": {"plane": 6}, "edges_by_type": {"line": 12}, "solid_count": 1, "component_count": None,
-        "names": ["box"], "colours": ["#808080"], "triangle_count": 12, "name": metadata.get("name"),
+        "names": ["box"], "colours": ["#808080"], "triangle_count": 12, "name": name,
         "description": metadata.get("description", "a box"), "description_zh": "盒子",
-        "description_generated": "description" not in metadata, "genome": None,
+        "description_generated": "description" not in metadata, "genome": {"metadata": unknown} if unknown else None,
         "views": [{"view": v, "name": f"view {v}", "azimuth_deg": 36.0 * v, "elevation_deg": 0.0} for v in range(10)],
     }  # fmt: skip

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -65,22 +68,46 @@ WRONG: dict[str, list[dict[str, Any]]] = {
         {"size_mm": {"extents": [1, 2, 3], "tolerance": 1}}, {"created_at": "2026-01-01"},
         {"created_at": {"from": "yesterday or so"}}, {"created_at": {"to": "2026-02-31"}},
         {"created_at": {"to": 2026}}, {"kind": "screw"}, {"kind": ["part"]}, {"kind": 1},
+        {"mass_kg": {"min": Decimal("1e400")}}, {"volume_mm3": {"max": Decimal("-1e400")}},
+        {"mass_kg": {"max": Decimal("1e-400")}}, {"size_mm": [1, 2, Decimal("1e400")]},
+        {"size_mm": {"extents": [1, 2, Decimal("1e-400")]}},
+        {"size_mm": {"extents": [1, 2, 3], "tolerance_mm": Decimal("1e400")}},
     ],
     "options": [
         {"against": "sound"}, {"against": ["text"]}, {"strategy": "fast"}, {"strategy": None}, {"space": 1},
         {"weights": 1}, {"weights": {"text": "1"}}, {"weights": {"text": -1}}, {"weights": {"sound": 1}},
-        {"min_score": "high"}, {"min_score": None},
+        {"min_score": "high"}, {"min_score": None}, {"min_score": Decimal("1e39")}, {"min_score": Decimal("1e-400")},
+        {"weights": {"text": Decimal("1e400")}}, {"weights": {"text": Decimal("1e-400")}},
     ],
 }  # fmt: skip
+
+
+def as_json(value: Any) -> str:
+    """JSON with decimals as the numbers they are, however large."""
+    return re.sub(r'"Decimal (.*?)"', r"\1", json.dumps(value, default=lambda number: f"Decimal {number}"))
 
 
 @pytest.mark.parametrize("argument", ["filters", "options"])
 def test_wrong_values(db: Database, part: str, argument: str) -> None:
     for value in WRONG[argument]:
-        sqlstate, message, hint = refusal(db, f"cad.search_cad_like(%s, {argument} => %s)", part, Jsonb(value))
+        jsonb = Jsonb(value, dumps=as_json)
+        sqlstate, message, hint = refusal(db, f"cad.search_cad_like(%s, {argument} => %s)", part, jsonb)
         assert sqlstate == "22023", value
         assert message.startswith(f"{argument}.{next(iter(value))} cannot be "), value
         assert hint.startswith("Expected "), value
+
+
+@pytest.mark.usefixtures("part")
+@pytest.mark.parametrize("number", [1e30, 1e-30, -1e30, 0])
+def test_numbers_at_the_bounds_are_taken(db: Database, number: float) -> None:
+    filters = {"mass_kg": {"min": number}, "size_mm": {"extents": [1, 2, 3], "tolerance_mm": abs(number)}}
+    options = {"weights": {"text": 1e9, "shape": 1e-9}, "min_score": number}
+    vector = str([1] * 512)
+    for strategy in ("exact", "hnsw"):
+        db.execute(
+            "select * from cad.search_cad_vector('cad', %s::vector, filters => %s, options => %s)",
+            [vector, Jsonb(filters), Jsonb({**options, "strategy": strategy})],
+        )
 
 
 @pytest.mark.parametrize("argument", ["filters", "options"])
@@ -139,6 +166,16 @@ def test_nothing_to_search_for(db: Database) -> None:
         "search_cad_multi()", "search_cad_vector('cad', null)",
     ):  # fmt: skip
         assert refusal(db, f"cad.{call}")[:2] == ("22023", "there is nothing to search for"), call
+
+
+@pytest.mark.parametrize("alone", ["points => '{{1,2,3}}'", "model_id => %(part)s", "v => '[1]'"])
+@pytest.mark.parametrize("other", ["query => 'bolt'", "image => 'x'", "file => 'x', format => 'step'"])
+def test_what_no_search_takes_together(db: Database, part: str, alone: str, other: str) -> None:
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="each searched for alone") as failure:
+        db.execute(f"select * from cad.explain_search({alone}, {other})", {"part": part})
+    assert failure.value.diag.message_hint
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="each searched for alone"):
+        db.execute("select * from cad.explain_search(points => '{{1,2,3}}', v => '[1]')")
 
 
 def test_unknown_part(db: Database) -> None:

@@ -1,8 +1,10 @@
-"""pg_dump and pg_restore: a fresh database answers as the old one did."""
+"""pg_dump and pg_restore: a fresh cluster answers as the old one did, once its tables are analysed."""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,8 @@ TABLES = ["model", "artifact", "view", "space", "space_cad", "space_extra", "ing
 
 
 @pytest.fixture
-def filled(db: Connection, scripted: ScriptedService) -> Connection:
-    """Parts in two families of which one is promoted, a failed file, an added space, a changed weight."""
+def filled(db: Connection, scripted: ScriptedService) -> Iterator[Connection]:
+    """Parts in two families of which one is promoted, a failed file, an added space, a changed weight, a reader."""
     for number in range(12):
         db.execute(
             "insert into cad.ingest (source_uri, format, content, metadata) values (%s, 'step', %s, %s)",
@@ -38,22 +40,45 @@ def filled(db: Connection, scripted: ScriptedService) -> Connection:
     )
     db.execute("call cad.promote_family($$it's 螺\\母$$)")
     db.execute("update cad.fusion_weight set lexical = 0.75 where query_kind = 'text'")
-    return db
+    db.execute("create role buyer")
+    db.execute("select cad.grant_to('buyer', 'reader')")
+    yield db
+    db.execute("drop owned by buyer")
+    db.execute("drop role buyer")
+
+
+@pytest.fixture(scope="module")
+def elsewhere(installed_extension: None) -> Iterator[LocalCluster]:
+    """Another cluster, in which pgcad has never been; roles are made by hand, because a dump has none."""
+    state = Path(tempfile.mkdtemp(prefix="pgcad-test-"))
+    cluster = LocalCluster.at(state, durable=False)
+    try:
+        cluster.start()
+        with cluster.connect("postgres") as connection:
+            connection.execute("create role buyer")
+        yield cluster
+    finally:
+        cluster.stop()
+        shutil.rmtree(state)
 
 
 @pytest.fixture
-def restored(filled: Connection, cluster: LocalCluster, tmp_path: Path) -> Iterator[Connection]:
-    """A fresh database restored from a dump of `filled`."""
-    dump, name = tmp_path / "dump", f"{filled.info.dbname}_restored"
-    subprocess.run([bindir() / "pg_dump", "-Fc", "-f", dump, cluster.dsn(filled.info.dbname)], check=True)
-    filled.execute(sql.SQL("create database {} template template0").format(sql.Identifier(name)))
-    subprocess.run([bindir() / "pg_restore", "--exit-on-error", "-d", cluster.dsn(name), dump], check=True)
-    with psycopg.connect(cluster.dsn(name), autocommit=True) as connection:
-        for setting in ("pgcad.socket", "search_path"):  # a dump leaves the settings of the database out
-            value = filled.execute("select current_setting(%s)", [setting]).fetchone()
-            connection.execute("select set_config(%s, %s, false)", [setting, *(value or [])])
+def restored(
+    filled: Connection, cluster: LocalCluster, elsewhere: LocalCluster, tmp_path: Path
+) -> Iterator[Connection]:
+    """A fresh database in a fresh cluster, restored from a dump of `filled` as docs/design.md says."""
+    dump, name = tmp_path / "dump", filled.info.dbname
+    subprocess.run([bindir() / "pg_dump", "-Fc", "-f", dump, cluster.dsn(name)], check=True)
+    with elsewhere.connect("postgres") as connection:
+        connection.execute(sql.SQL("create database {} template template0").format(sql.Identifier(name)))
+    subprocess.run([bindir() / "pg_restore", "--exit-on-error", "-d", elsewhere.dsn(name), dump], check=True)
+    elsewhere.set_defaults(name)  # a dump leaves the settings of the database out
+    with elsewhere.connect("postgres") as connection:
+        [socket] = filled.execute("select current_setting('pgcad.socket')").fetchone() or [""]
+        setting = sql.SQL("alter database {} set pgcad.socket = {}")
+        connection.execute(setting.format(sql.Identifier(name), sql.Literal(socket)))
+    with elsewhere.connect(name) as connection:
         yield connection
-    filled.execute(sql.SQL("drop database {}").format(sql.Identifier(name)))
 
 
 def test_every_row_comes_back(filled: Connection, restored: Connection) -> None:
@@ -64,7 +89,11 @@ def test_every_row_comes_back(filled: Connection, restored: Connection) -> None:
         assert restored.execute(rows).fetchall() == before
 
 
-def test_searches_answer_the_same(filled: Connection, restored: Connection) -> None:
+@pytest.mark.parametrize("role", ["postgres", "buyer"])
+def test_searches_answer_the_same(filled: Connection, restored: Connection, role: str) -> None:
+    for database in (filled, restored):
+        database.execute("analyze")
+        database.execute(sql.SQL("set role {}").format(sql.Identifier(role)))
     for search in (
         "select * from cad.search_cad('M8x20 螺栓', 5)",
         "select * from cad.search_cad('bolt', 5, family => 'bolts')",
@@ -74,6 +103,17 @@ def test_searches_answer_the_same(filled: Connection, restored: Connection) -> N
         before = filled.execute(search).fetchall()
         assert before
         assert restored.execute(search).fetchall() == before
+    for database in (filled, restored):
+        database.execute("reset role")
+
+
+def test_doctor_asks_for_the_statistics_that_a_dump_leaves_out(restored: Connection) -> None:
+    check = "select status, hint from cad.doctor() where check_name = 'statistics of cad.model'"
+    status, hint = restored.execute(check).fetchone() or ("", "")
+    assert status == "warning"
+    assert "analyze cad.model" in hint
+    restored.execute("analyze cad.model")
+    assert restored.execute(check).fetchone() == ("ok", None)
 
 
 def test_a_restored_database_goes_on(filled: Connection, restored: Connection) -> None:

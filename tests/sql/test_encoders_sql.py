@@ -8,8 +8,11 @@ import threading
 import time
 from typing import Any
 
+import known_parts
+import numpy as np
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 from service_doubles.scripted import ScriptedService, vector
 
 Connection = psycopg.Connection[Any]
@@ -77,10 +80,68 @@ def test_points_must_be_n_by_3(db: Connection, scripted: ScriptedService, points
     assert failure.value.diag.message_hint
 
 
+@pytest.mark.parametrize("call", ["cad.embed_points({})", "cad.search_cad_points({})"])
+def test_a_cloud_over_the_limit_is_refused_here(db: Connection, scripted: ScriptedService, call: str) -> None:
+    with pytest.raises(psycopg.errors.ProgramLimitExceeded, match="1000001 points, more than 1000000") as failure:
+        db.execute(f"select {call.format('array_fill(1::real, array[1000001, 3])')}")
+    assert failure.value.diag.message_hint
+
+
+def test_a_large_cloud_arrives_whole(db: Connection, scripted: ScriptedService) -> None:
+    cloud = struct.pack("<150000f", *(float(number) for number in range(150_000)))
+    points = "select array_agg(array[n, n + 1, n + 2]::real[] order by n) from generate_series(0, 149999, 3) as n"
+    assert json.loads(one(db, f"select cad.embed_points(({points}))")) == numbers(cloud)
+
+
+@pytest.mark.parametrize(
+    ("batch", "sqlstate"),
+    [
+        (r"cad.embed_images(array[null, '\x01']::bytea[])", "22004"),
+        (r"cad.embed_images(array[['\x01'], ['\x02']]::bytea[])", "22023"),
+        ("cad.embed_texts(array['bolt', null])", "22004"),
+        ("cad.embed_texts(array[['bolt'], ['nut']])", "22023"),
+    ],
+)
+def test_a_batch_is_a_plain_list(db: Connection, scripted: ScriptedService, batch: str, sqlstate: str) -> None:
+    with pytest.raises(psycopg.Error) as failure:
+        db.execute(f"select * from {batch}")
+    diagnosis = failure.value.diag
+    assert (diagnosis.sqlstate, (diagnosis.message_primary or "")[:9]) == (sqlstate, "the array")
+    assert diagnosis.message_hint
+    assert "Traceback" not in (diagnosis.context or "")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select cad.embed_text(name) from cad.model",
+        "select name from cad.model where cad.embed_text(name) is not null",
+        "select h.name from cad.model as m, cad.search_cad(m.name, 1, filters => %s) as h",
+    ],
+)
+def test_no_parallel_plan_has_an_encoder_in_it(db: Connection, scripted: ScriptedService, query: str) -> None:
+    scripted.version = known_parts.VERSION
+    known_parts.insert(db, [known_parts.random_part(np.random.default_rng(1), number) for number in range(20)])
+    db.execute("analyze cad.model")
+    for setting in ("parallel_setup_cost", "parallel_tuple_cost", "min_parallel_table_scan_size"):
+        db.execute(f"set {setting} = 0")
+    assert "Gather" in str(db.execute("explain select name from cad.model").fetchall())
+    parameters = [Jsonb({"created_at": {"from": "2000-01-01"}})] if "%s" in query else None
+    assert len(db.execute(query, parameters).fetchall()) == 20
+
+
 def test_health_is_the_services_own_word(db: Connection, scripted: ScriptedService) -> None:
     health = one(db, "select cad.encoder_health()")
     assert health["spaces"] == {"cad": {"version": "scripted-1", "dim": 512}}
     assert "id" not in health
+
+
+def test_the_health_of_a_hung_service_is_known_soon(db: Connection, scripted: ScriptedService) -> None:
+    scripted.health = lambda header, payloads: None  # type: ignore[method-assign]
+    with pytest.raises(psycopg.errors.QueryCanceled, match="did not answer within 2000 ms"):
+        db.execute("select cad.encoder_health()")
+    check = "select status, detail from cad.doctor() where check_name = 'encoder service'"
+    assert db.execute(check).fetchone() == ("error", "the encoder service did not answer within 2000 ms")
 
 
 def test_an_absent_service_is_a_clear_error(db: Connection) -> None:
@@ -112,6 +173,27 @@ def test_the_timeout_of_a_query_is_the_users(db: Connection, scripted: ScriptedS
     db.execute("set pgcad.timeout_ms = 200")
     with pytest.raises(psycopg.errors.QueryCanceled, match="did not answer within 200 ms"):
         db.execute("select * from cad._encode('cad', 'hang')")
+
+
+@pytest.mark.parametrize("setting", ["timeout_ms", "ingest_timeout_ms"])
+@pytest.mark.parametrize("value", ["30s", "-1", "0", "1e3", "4294967296", "0x10"])
+def test_a_timeout_is_a_whole_number(db: Connection, scripted: ScriptedService, setting: str, value: str) -> None:
+    db.execute(f"set pgcad.{setting} = '{value}'")
+    db.execute("insert into cad.ingest (source_uri, format, content) values ('a', 'step', 'a')")
+    call = "select cad.embed_text('x')" if setting == "timeout_ms" else "call cad.ingest_pending()"
+    with pytest.raises(psycopg.errors.InvalidParameterValue) as failure:
+        db.execute(call)
+    assert failure.value.diag.message_primary == f"pgcad.{setting} cannot be '{value}'"
+    assert "milliseconds" in (failure.value.diag.message_hint or "")
+
+
+def test_an_error_has_no_empty_lines(db: Connection, scripted: ScriptedService) -> None:
+    """A hint always, a detail where there is one."""
+    for call in ("cad._encode('cad', 'fail 22023')", "cad._encode('cad', 'bare 22023')"):
+        with pytest.raises(psycopg.errors.InvalidParameterValue, match="this file is refused") as failure:
+            db.execute(f"select {call}")
+        assert failure.value.diag.message_detail is None
+        assert failure.value.diag.message_hint
 
 
 def test_a_statement_timeout_ends_the_wait(db: Connection, scripted: ScriptedService) -> None:

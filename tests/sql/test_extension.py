@@ -63,20 +63,38 @@ def test_every_function_pins_the_same_search_path(db: Connection) -> None:
         """
     ).fetchall()
     assert [pin for pin, _ in pins] == ["none", "search_path=pg_catalog, cad, public, pg_temp"]
-    assert pins[0][1] == ["doctor", "ingest_pending", "promote_family"]
+    assert pins[0][1] == ["_commit", "doctor", "ingest_pending", "promote_family"]
 
 
 def test_drop_leaves_nothing(db: Connection, scripted: ScriptedService) -> None:
     load(db, "b", 1)
     db.execute("call cad.promote_family('b')")
     db.execute("drop extension pgcad")
-    left = db.execute(
-        """
-        select pg_describe_object(d.classid, d.objid, 0) from pg_depend as d
-        where d.refclassid = 'pg_namespace'::regclass and d.refobjid = 'cad'::regnamespace
-        """
-    ).fetchall()
-    assert left == []
+    assert db.execute("select to_regnamespace('cad')").fetchone() == (None,)
+    db.execute("create extension pgcad")
+
+
+def test_a_schema_of_somebody_else_is_refused(db: Connection) -> None:
+    """What stands in it could be called by functions that run with the rights of the extension's owner."""
+    db.execute("drop extension pgcad")
+    db.execute("create schema cad")
+    with pytest.raises(psycopg.errors.DuplicateSchema, match="schema cad exists") as failure:
+        db.execute("create extension pgcad")
+    assert "drop schema cad" in (failure.value.diag.message_hint or "")
+    db.execute("drop schema cad")
+    db.execute("create extension pgcad")
+
+
+def test_where_a_session_creates_does_not_matter(db: Connection) -> None:
+    db.execute("drop extension pgcad")
+    db.execute("create schema elsewhere")
+    for path in ("elsewhere, public", "''", "nowhere"):
+        db.execute(f"set search_path = {path}")
+        db.execute("create extension pgcad")
+        schemas = "select distinct n.nspname from pg_class as c join pg_namespace as n on n.oid = c.relnamespace"
+        members = "select objid from pg_depend where refobjid = (select oid from pg_extension where extname = 'pgcad')"
+        assert db.execute(f"{schemas} where c.oid in ({members})").fetchall() == [("cad",)]
+        db.execute("drop extension pgcad")
 
 
 def test_an_added_space_is_not_dropped_unnoticed(db: Connection) -> None:
@@ -89,8 +107,17 @@ def test_an_added_space_is_not_dropped_unnoticed(db: Connection) -> None:
     ("name", "dim"), [("Bad name", 3), ("x'; drop table cad.model; --", 3), ("big", 4001), ("none", 0)]
 )
 def test_a_bad_space_is_refused(db: Connection, name: str, dim: int) -> None:
-    with pytest.raises(psycopg.errors.CheckViolation):
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="a space cannot") as failure:
         db.execute("select cad.add_space(%s, %s)", [name, dim])
+    assert failure.value.diag.message_hint
+
+
+@pytest.mark.parametrize("name", ["mine", "mine_default", "cad", "cad_default"])
+def test_a_space_whose_tables_exist_is_refused(db: Connection, name: str) -> None:
+    db.execute("select cad.add_space('mine', 3)")
+    with pytest.raises(psycopg.errors.DuplicateObject, match=f"there is a table cad.space_{name}") as failure:
+        db.execute("select cad.add_space(%s, 3)", [name])
+    assert failure.value.diag.message_hint
 
 
 def test_required_extensions_may_live_in_another_schema(db: Connection, scripted: ScriptedService) -> None:
@@ -146,6 +173,12 @@ def test_doctor_finds_what_is_wrong(db: Connection, scripted: ScriptedService) -
     db.execute("set search_path = public")
     db.execute("grant create on schema public to public")
     db.execute("drop index cad.space_cad_default_fused_vec_idx cascade")
+    db.execute("alter table cad.model enable row level security")
+    db.execute(
+        "insert into cad.model (name, kind, format, sha256)"
+        " select 'x', 'part', 'step', sha256(int4send(n)) from generate_series(1, 1000) as n"
+    )
+    db.execute("delete from cad.model where name = 'x'")
     wrong = {name: status for name, status in diagnosis(db).items() if status != "ok"}
     wrong.pop("pgvector version", None)
     assert wrong == {
@@ -153,6 +186,8 @@ def test_doctor_finds_what_is_wrong(db: Connection, scripted: ScriptedService) -
         "schemas of the required extensions": "warning",
         "encoder of space cad": "error",
         "ingest queue": "warning",
+        "row level security": "warning",
+        "statistics of cad.model": "warning",
         "vector indexes": "error",
     }
     scripted.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import struct
@@ -28,6 +29,10 @@ def queue(db: Connection, *contents: bytes, **metadata: Any) -> list[int]:
         assert row is not None
         ids.append(row[0])
     return ids
+
+
+def checksum(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()
 
 
 def states(db: Connection) -> list[tuple[Any, ...]]:
@@ -78,10 +83,38 @@ def test_vectors_arrive_in_their_columns(db: Connection, scripted: ScriptedServi
         assert json.loads(literal) == pytest.approx(expected, abs=1e-3)
 
 
-def test_a_name_is_found_in_the_file_name_when_nothing_else_has_one(db: Connection, scripted: ScriptedService) -> None:
+def test_the_analysis_is_told_the_name_of_the_file(db: Connection, scripted: ScriptedService) -> None:
+    """It is the last resort for a name, and nothing that is kept."""
     queue(db, b"nameless")
     db.execute("call cad.ingest_pending()")
-    assert db.execute("select name, family from cad.model").fetchone() == ("file 0", "unclassified")
+    assert db.execute("select name, family, genome ? 'metadata' from cad.model").fetchone() == (
+        "file 0", "unclassified", False,
+    )  # fmt: skip
+    assert db.execute("select metadata from cad.ingest").fetchone() == ({},)
+
+
+def test_what_users_give_beyond_the_known_keys_is_kept_as_it_is(db: Connection, scripted: ScriptedService) -> None:
+    queue(db, b"a bolt", supplier={"name": "ACME", "phone": None})
+    db.execute("call cad.ingest_pending()")
+    assert db.execute("select genome -> 'metadata' from cad.model").fetchone() == (
+        {"supplier": {"name": "ACME", "phone": None}},
+    )
+
+
+def test_texts_are_cleaned(db: Connection, scripted: ScriptedService) -> None:
+    dirty, clean = "\x1b[31mM8\u202e\t\u00a0bolt\x07\r\n", "[31mM8 bolt"
+    queue(
+        db, b"a bolt", part_number=dirty, revision=dirty, name_zh=dirty, family=dirty, material=dirty,
+        tags=[dirty, "\x07", "ok"], name="bolt",
+    )  # fmt: skip
+    db.execute(
+        "insert into cad.ingest (source_uri, format, content, metadata) values (%s, 'step', 'a bolt', %s)",
+        ["/x/\x1btwin.step", Jsonb({"part_number": f"2 {dirty}"})],
+    )
+    db.execute("call cad.ingest_pending()")
+    assert db.execute(
+        "select part_number, revision, name_zh, family, material, tags, aliases from cad.model"
+    ).fetchone() == (clean, clean, clean, clean, clean, [clean, "ok"], [f"2 {clean}", "twin"])
 
 
 def test_the_same_bytes_under_another_name_are_an_alias(db: Connection, scripted: ScriptedService) -> None:
@@ -141,6 +174,66 @@ def test_failed_files_can_be_tried_again(db: Connection, scripted: ScriptedServi
     assert db.execute("select attempts from cad.ingest order by ingest_id").fetchall() == [(2,), (1,)]
 
 
+@pytest.mark.parametrize("content", [b"nan report", b"nan vector"])
+def test_an_answer_that_cannot_be_converted_fails_the_row_alone(
+    db: Connection, scripted: ScriptedService, content: bytes
+) -> None:
+    queue(db, b"good", content, b"also good")
+    db.execute("call cad.ingest_pending()")
+    [good, bad, also_good] = states(db)
+    assert good == also_good == ("done", "new", None)
+    assert bad[0] == "failed"
+    assert bad[2].startswith("22")
+
+
+@pytest.mark.parametrize(("content", "sqlstate"), [(b"drop", "08006"), (b"hang", "57014"), (b"fail 08P01", "08P01")])
+def test_a_file_that_breaks_the_service_does_not_block_the_queue(
+    db: Connection, scripted: ScriptedService, content: bytes, sqlstate: str
+) -> None:
+    """It comes after the others, and fails when it has been lost with a batch three times and once alone."""
+    others = [b"part %d" % number for number in range(6)]
+    queue(db, content, *others)
+    db.execute("set pgcad.ingest_timeout_ms = 300")
+    for attempts in (1, 2, 3):
+        with pytest.raises(psycopg.Error) as failure:
+            db.execute("call cad.ingest_pending(batch_size => 3)")
+        assert failure.value.sqlstate == sqlstate
+        assert db.execute("select state, attempts from cad.ingest where content = %s", [content]).fetchone() == (
+            "pending", attempts,
+        )  # fmt: skip
+    db.execute("call cad.ingest_pending(batch_size => 3)")
+    assert db.execute("select count(*) from cad.ingest where state = 'done'").fetchone() == (6,)
+    assert db.execute(
+        "select state, attempts, last_sqlstate, last_error <> '' from cad.ingest where content = %s", [content]
+    ).fetchone() == ("failed", 4, sqlstate, True)
+
+
+def test_files_that_were_lost_with_another_are_not_blamed(db: Connection, scripted: ScriptedService) -> None:
+    queue(db, b"hang", b"good", b"also good")
+    db.execute("update cad.ingest set attempts = 3")
+    db.execute("set pgcad.ingest_timeout_ms = 300")
+    db.execute("call cad.ingest_pending()")
+    assert states(db) == [("failed", None, "57014"), ("done", "new", None), ("done", "new", None)]
+
+
+def test_time_is_counted_from_when_a_file_was_sent(db: Connection, scripted: ScriptedService) -> None:
+    slow = min((b"slow %d" % number for number in range(20)), key=checksum)
+    large = sorted((b"%d" % number + bytes(2**20) for number in range(20)), key=checksum)[-2:]
+    queue(db, slow, *large)  # in the order in which they are sent; the last when the service has taken the others
+    db.execute("call cad.ingest_pending()")
+    [slow_ms, _, large_ms] = (row[0] for row in db.execute("select elapsed_ms from cad.ingest order by ingest_id"))
+    assert slow_ms >= 500
+    assert large_ms < slow_ms
+
+
+def test_time_is_kept_of_failures_too(db: Connection, scripted: ScriptedService) -> None:
+    queue(db, b"fail 22023", b"good", b"good")
+    db.execute("call cad.ingest_pending()")
+    assert db.execute("select state, outcome, elapsed_ms > 0 from cad.ingest order by ingest_id").fetchall() == [
+        ("failed", None, True), ("done", "new", True), ("done", "duplicate", True),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(("content", "sqlstate"), [(b"drop", "08006"), (b"hang", "57014"), (b"fail 08P01", "08P01")])
 def test_a_failing_service_leaves_files_pending(
     db: Connection, scripted: ScriptedService, content: bytes, sqlstate: str
@@ -178,6 +271,7 @@ def test_an_absent_service_loses_nothing(db: Connection, scripted: ScriptedServi
         db.execute("call cad.ingest_pending()")
     assert failure.value.sqlstate == "08001"
     assert states(db) == [("pending", None, None)] * 2
+    assert db.execute("select max(attempts) from cad.ingest").fetchone() == (0,)
 
 
 def test_a_full_queue_is_waited_for(db: Connection, scripted: ScriptedService) -> None:
@@ -241,8 +335,49 @@ def test_a_new_family_takes_the_vectors_along(db: Connection, scripted: Scripted
     ).fetchall() == [(False, "bolts"), (True, "nuts")]
 
 
-def test_the_same_file_again_is_a_no_op(db: Connection, scripted: ScriptedService) -> None:
+def test_the_same_file_cannot_be_queued_twice(db: Connection, scripted: ScriptedService) -> None:
     queue(db, b"once")
     db.execute("call cad.ingest_pending()")
     with pytest.raises(psycopg.errors.UniqueViolation):
         queue(db, b"once")
+
+
+def test_the_file_of_a_deleted_part_can_be_loaded_again(db: Connection, scripted: ScriptedService) -> None:
+    queue(db, b"once", b"once")
+    db.execute("call cad.ingest_pending()")
+    db.execute("delete from cad.model")
+    assert count(db, "ingest") == 0
+    queue(db, b"once")
+    db.execute("call cad.ingest_pending()")
+    assert count(db, "model") == 1
+
+
+@pytest.mark.parametrize("procedure", ["cad.ingest_pending()", "cad.promote_family('bolts')"])
+def test_a_transaction_block_is_refused_before_any_work(
+    db: Connection, scripted: ScriptedService, procedure: str
+) -> None:
+    queue(db, b"a bolt", family="bolts")
+    with pytest.raises(psycopg.errors.ActiveSqlTransaction) as failure, db.transaction():
+        db.execute(f"call {procedure}")
+    assert failure.value.diag.message_hint
+    assert scripted.analysed == []
+
+
+def test_a_load_keeps_the_statistics_of_words(db: Connection, scripted: ScriptedService) -> None:
+    """A loader, who does not own the table, leaves it analysed; a few parts more do not analyse it anew."""
+    queue(db, *(b"part %d" % number for number in range(100)), name="bolt")
+    db.execute("create role filler")
+    try:
+        db.execute("select cad.grant_to('filler', 'loader')")
+        db.execute("set role filler")
+        db.execute("call cad.ingest_pending()")
+        db.execute("reset role")
+        analysed = "select reltuples from pg_class where oid = 'cad.model'::regclass"
+        assert db.execute(analysed).fetchone() == (100,)
+        db.execute("insert into cad.ingest (source_uri, format, content) values ('one more', 'step', 'one more')")
+        db.execute("call cad.ingest_pending()")
+        assert db.execute(analysed).fetchone() == (100,)
+    finally:
+        db.execute("reset role")
+        db.execute("drop owned by filler")
+        db.execute("drop role filler")

@@ -9,6 +9,7 @@ import numpy as np
 import psycopg
 import pytest
 from known_parts import Part, insert, random_part, search, stages, unit_vector
+from psycopg.types.json import Jsonb
 
 Database = psycopg.Connection[Any]
 
@@ -61,7 +62,41 @@ def test_min_score_cuts(db: Database, rng: np.random.Generator) -> None:
     probe = unit_vector(rng)
     everything = search(db, probe, 120)
     floor = everything[29][1]
-    assert search(db, probe, 120, options={"min_score": floor - 1e-6}) == everything[:30]
+    assert search(db, probe, 120, options={"min_score": floor}) == everything[:30]
+
+
+@pytest.mark.parametrize("against", ["text", "image", "shape"])
+def test_like_against_another_vector_takes_its_candidates_by_that_vector(
+    db: Database, rng: np.random.Generator, against: str
+) -> None:
+    """More parts than are reranked, so that the candidates decide; the fused vectors stand in for a missing one."""
+    asked, *others = parts = [random_part(rng, number) for number in range(300)]
+    assert all(vector is not None for vector in asked.vectors.values())
+    ids = insert(db, parts)
+    modalities = {part.number: "fused" if part.vectors[against] is None else against for part in others}
+    asked_of = {"fused": asked.vectors["fused"], against: asked.vectors[against]}
+    scores = {part.number: cosine(part, against, asked_of[modalities[part.number]]) for part in others}
+    expected = sorted(scores, key=lambda number: scores[number], reverse=True)[:10]
+    found = db.execute(
+        "select part_number from cad.search_cad_like(%s, 10, options => %s)",
+        [ids[asked.number], Jsonb({"against": against})],
+    ).fetchall()
+    assert [number for (number,) in found] == expected
+
+
+@pytest.mark.usefixtures("ids")
+def test_a_zero_vector_is_no_vector(db: Database, parts: list[Part], rng: np.random.Generator) -> None:
+    zero = str([0] * 512)
+    db.execute(
+        "update cad.space_cad set text_vec = %(zero)s, fused_vec = %(zero)s, shape_vec = %(zero)s, image_vec = %(zero)s"
+        " where model_id = (select model_id from cad.model where part_number = %(number)s)",
+        {"zero": zero, "number": parts[0].number},
+    )
+    for options in ({}, {"against": "text"}, {"strategy": "hnsw"}):
+        found = search(db, unit_vector(rng), 120, options=options)
+        assert dict(found)[parts[0].number] == 0
+        assert found[0][0] != parts[0].number
+        assert parts[0].number not in dict(search(db, unit_vector(rng), 120, options={**options, "min_score": 0.01}))
 
 
 def test_equal_scores_have_a_fixed_order(db: Database, parts: list[Part], rng: np.random.Generator) -> None:
@@ -79,7 +114,9 @@ def test_hnsw_is_used_when_asked_for(db: Database, dsn: str, rng: np.random.Gene
     probe = unit_vector(rng)
     plan = stages(db, probe, 5, options={"strategy": "hnsw"})
     assert plan["plan"][0] == {"strategy": "hnsw", "reason": "asked for"}
-    assert plan["hnsw"][1] == 120
+    assert plan["hnsw"] == (
+        {"wanted": 200, "iterative_scan": "relaxed_order", "ef_search": 200, "max_scan_tuples": 40000}, 120,
+    )  # fmt: skip
     assert "exact" not in plan
     db.execute("select pg_stat_force_next_flush()")
     with psycopg.connect(dsn) as other:
@@ -100,6 +137,10 @@ def test_plan_follows_the_number_of_matching_parts(db: Database, rng: np.random.
     assert stages(db, probe, options={"against": "text"})["plan"][0]["strategy"] == "exact"
     # 300 of the 5,200 parts have vectors: what the index cannot give is made up for
     assert len(search(db, probe, 400)) == 400
+    db.execute("analyze cad.model")  # from now on nothing needs counting
+    assert stages(db, probe)["plan"] == ({"strategy": "hnsw", "reason": "many parts match"}, 5001)
+    db.execute("delete from cad.model where family = 'other'")
+    assert len(search(db, probe, 400)) == 300
 
 
 @pytest.mark.usefixtures("ids")

@@ -52,6 +52,16 @@ def encoder(scripted: ScriptedService) -> ScriptedService:
     return scripted
 
 
+def scans(db: Database, query: str) -> int:
+    """How often a search for `query` reads cad.model from end to end."""
+    counter = "select seq_scan from pg_stat_xact_user_tables where relid = 'cad.model'::regclass"
+    with db.transaction():
+        [before] = db.execute(counter).fetchone() or [0]
+        numbers(db, query)
+        [after] = db.execute(counter).fetchone() or [0]
+    return int(after - before)
+
+
 def numbers(db: Database, query: str, k: int = 10, **arguments: Any) -> list[str]:
     names = "".join(f", {name} => %({name})s" for name in arguments)
     rows = db.execute(
@@ -72,6 +82,27 @@ def test_a_part_number_comes_first(db: Database, query: str) -> None:
 def test_an_alias_comes_first(db: Database, named: dict[str, str]) -> None:
     db.execute("update cad.model set aliases = '{OLD-77}' where part_number = 'HN-M8'")
     assert numbers(db, "OLD-77", 1) == ["HN-M8"]
+
+
+@pytest.mark.usefixtures("encoder")
+@pytest.mark.parametrize("query", ["OLD-77", "old-77", "Old-77"])
+def test_an_alias_comes_first_among_many_parts(db: Database, query: str) -> None:
+    """Nothing but the alias tells it from the others: neither its words, all parts have them, nor its vector."""
+    insert(db, [random_part(np.random.default_rng(3), number) for number in range(400)])
+    db.execute("update cad.model set aliases = '{old, 77, unlike}'")
+    db.execute("update cad.model set aliases = '{OLD-77}' where part_number like '%0123'")
+    db.execute("analyze cad.model")
+    row = db.execute("select part_number, score from cad.search_cad(%s, 1)", [query]).fetchone()
+    assert row is not None
+    assert (row[0][-4:], row[1]) == ("0123", 1)
+
+
+@pytest.mark.usefixtures("encoder")
+def test_the_name_of_a_copy_is_not_a_part_number(db: Database, named: dict[str, str]) -> None:
+    """Byte-identical files leave their names as aliases, so many a washer.step would claim the query washer."""
+    db.execute("update cad.model set aliases = '{washer}' where part_number = 'HN-M8'")
+    rows = db.execute("select score from cad.search_cad('washer', 200) where part_number = 'HN-M8'").fetchall()
+    assert rows and rows[0][0] < 1
 
 
 @pytest.mark.usefixtures("named", "encoder")
@@ -126,6 +157,13 @@ def test_without_a_service_words_still_answer_and_a_warning_says_so(db: Database
     assert numbers(db, "no such thing anywhere") == []
     stages = db.execute("select detail ->> 'strategy' from cad.explain_search('nut') where stage = 'plan'").fetchall()
     assert stages == [("lexical",)]
+
+
+@pytest.mark.usefixtures("named")
+def test_without_a_service_there_may_be_many_hits(db: Database) -> None:
+    insert(db, [random_part(np.random.default_rng(4), number) for number in range(1000, 1400)])
+    db.execute("set pgcad.socket = '/nonexistent/encoder.sock'")
+    assert len(numbers(db, "number", 450)) == 450
 
 
 @pytest.mark.usefixtures("named", "encoder")
@@ -199,6 +237,7 @@ def test_a_reader_may_search_and_sees_what_policies_allow(db: Database) -> None:
         assert "HN-M8" not in numbers(db, "HN-M8", 200)
         assert len(numbers(db, "hexagon nut M8", 200)) == 104
         assert len(db.execute("select * from cad.explain_search('HN-M8')").fetchall()) == 6
+        assert scans(db, "hexagon flange bolt steel bearing washer sealed flat deep groove number") <= 6
     finally:
         db.execute("reset role")
         db.execute("drop owned by buyer")

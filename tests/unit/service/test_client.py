@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import struct
 import tempfile
@@ -237,7 +238,36 @@ def test_a_broken_answer_is_a_protocol_error(socket_path: str, answer: bytes) ->
     assert not kept
 
 
+def test_a_header_is_parsed_once_however_many_pieces_its_payloads_come_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[bytes] = []
+    loads = json.loads
+    monkeypatch.setattr(client.json, "loads", lambda text: parsed.append(text) or loads(text))
+    inbox, frames = client.Inbox(), []
+    for byte in pack({"id": 1}, [b"abc", b"de"]) + pack({"id": 2}):
+        inbox.buffer.append(byte)
+        if (frame := inbox.take()) is not None:
+            frames.append((frame[0]["id"], frame[1]))
+    assert frames == [(1, [b"abc", b"de"]), (2, [])]
+    assert len(parsed) == 2
+    assert not inbox.buffer
+
+
+@pytest.mark.parametrize("text", ["1", "030000", "999999999"])
+def test_a_time_is_a_whole_number_of_milliseconds(text: str) -> None:
+    assert client.milliseconds("pgcad.timeout_ms", text) == int(text)
+
+
+@pytest.mark.parametrize("text", ["", "0", "-5", "30s", "1e3", "1.5", "٣", " 5", "9999999999", "x" * 10_000])
+def test_any_other_time_is_refused_by_the_name_of_its_setting(text: str) -> None:
+    with pytest.raises(ServiceError) as failure:
+        client.milliseconds("pgcad.timeout_ms", text)
+    assert failure.value.sqlstate == "22023"
+    assert failure.value.message.startswith("pgcad.timeout_ms cannot be ")
+    assert len(failure.value.message) < 200
+    assert failure.value.hint
+
+
 def test_vectors_become_literals_and_back() -> None:
-    matrix = client.float_bytes([0.5, -0.25, 1.0, 1e-7])
+    matrix = struct.pack("<4f", 0.5, -0.25, 1.0, 1e-7)
     assert client.vector_literal(matrix) == "[0.5,-0.25,1,1e-07]"
     assert client.vector_literals(matrix, 2) == ["[0.5,-0.25]", "[1,1e-07]"]

@@ -221,7 +221,7 @@ def test_what_belongs_to_a_part_needs_policies_of_its_own(
     reader = connect("reader")
     check = "select status, detail, hint from cad.doctor() where check_name = 'row level security'"
     status, detail, hint = db.execute(check).fetchone() or ("", "", "")
-    assert (status, detail) == ("warning", "on cad.model, but not on cad.artifact, cad.space_cad, cad.view")
+    assert (status, detail) == ("warning", "on cad.model, but not on artifact, space_cad, view")
     assert "create policy" in hint
     for table in ("artifact", "view", "space_cad"):
         assert reader.execute(f"select count(distinct model_id) from cad.{table}").fetchone() == (2,)
@@ -230,14 +230,9 @@ def test_what_belongs_to_a_part_needs_policies_of_its_own(
     assert db.execute(check).fetchone() == ("ok", "covers all or none", None)
     for table in ("artifact", "view", "space_cad"):
         assert reader.execute(f"select count(distinct model_id) from cad.{table}").fetchone() == (1,)
-    for search in (
-        "search_cad('bolt', 10)",
-        "search_cad_shape('secret bolt', 'step', 10)",
-        "search_cad_image('x', 10)",
-    ):
+    for search in ("search_cad('bolt'", "search_cad_shape('secret bolt', 'step'", "search_cad_image('x'"):
         for strategy in ("exact", "hnsw"):
-            options = Jsonb({"strategy": strategy})
-            found = reader.execute(f"select name from cad.{search[:-1]}, options => %s)", [options])
+            found = reader.execute(f"select name from cad.{search}, options => %s)", [Jsonb({"strategy": strategy})])
             assert found.fetchall() == [("open",)]
     partitions = db.execute(
         "select inhrelid::regclass::text from pg_inherits where inhparent = 'cad.space_cad'::regclass"
@@ -262,8 +257,11 @@ def test_a_part_that_a_loader_may_not_see_is_an_error_of_the_row(
     rows = db.execute("select source_uri, state, last_sqlstate, last_error from cad.ingest").fetchall()
     results = {uri: (state, sqlstate) for uri, state, sqlstate, _ in rows}
     assert results == {
-        "secret": ("done", None), "the same": ("failed", "42501"), "forbidden": ("failed", "42501"), "open": ("done", None),
-    }  # fmt: skip
+        "secret": ("done", None),
+        "the same": ("failed", "42501"),
+        "forbidden": ("failed", "42501"),
+        "open": ("done", None),
+    }
     [reason] = [error for uri, _, _, error in rows if uri == "the same"]
     assert "a part with the same bytes is there, but role test_loader may not see it" in reason
 

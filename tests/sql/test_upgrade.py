@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +20,28 @@ from sql_catalogue import bodies, members
 
 Connection = psycopg.Connection[Any]
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def former(files: Sequence[str], migration: str) -> tuple[str, ...]:
+    """The idempotent files before `migration`: without those that need it, every function and view a little other."""
+    needs = re.compile("|".join(map(re.escape, re.findall(r"^create \w+ (cad\.\w+)", migration, re.MULTILINE))))
+    files = [re.sub(rf"^revoke .*({needs.pattern}) .*\n", "", sql, flags=re.MULTILINE) for sql in files]
+    old = []
+    for sql in files:
+        if needs.search(sql):
+            continue
+        for pattern, replacement in (
+            (r"^as \$\$$", "as $$ -- formerly"),
+            (r"^as \$python\$$", "as $python$ # formerly"),
+            (r" security definer$", ""),
+            (r"parallel safe", "parallel unsafe"),
+            (r"^from cad\.(model|ingest) as", r"from (select * from cad.\1 limit 7) as"),
+            (r"^(comment on [^']*)'", r"\1'Formerly: "),
+        ):
+            sql = re.sub(pattern, replacement, sql, flags=re.MULTILINE)
+        old.append(sql)
+    assert len(old) > len(files) / 2
+    return ("set local check_function_bodies = off;\n", *old)  # some call what the files left out define
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +57,14 @@ def build() -> ModuleType:
 
 @pytest.fixture
 def old_version(build: ModuleType, installed_extension: None, tmp_path: Path) -> Iterator[str]:
-    """A version 0.0.1 that knew parts but no vectors, and the upgrade from it, in the server's extension folder."""
+    """A version 0.0.1 without the last migration and with other functions and views, and the upgrade from it, installed."""
     source, old = build.read_source(), "0.0.1"
-    known = tuple(replace(m, released_in=old) if m.name < "040" else m for m in source.migrations)
+    *known, last = source.migrations
+    known = [replace(m, released_in=old) for m in known]
     before = replace(
-        source, version=old, migrations=tuple(m for m in known if m.released_in), idempotent=(), released=()
+        source, version=old, migrations=tuple(known), idempotent=former(source.idempotent, last.sql), released=()
     )
-    now = replace(source, migrations=known, released=(old,))
+    now = replace(source, migrations=(*known, last), released=(old,))
     files = [tmp_path / f"pgcad--{old}.sql", tmp_path / f"pgcad--{old}--{now.version}.sql"]
     files[0].write_text(before.install_script())
     files[1].write_text(now.scripts()[files[1].name])
@@ -54,6 +78,10 @@ def test_an_upgrade_is_as_good_as_a_fresh_install(db: Connection, old_version: s
     fresh = members(db), bodies(db)
     db.execute("drop extension pgcad")
     db.execute(f"create extension pgcad version '{old_version}'")
+    old = {name: rest for name, *rest in bodies(db)}
+    replaced = [name for name, *rest in fresh[1] if name in old and old[name] != rest]
+    assert len([name for name in replaced if "(" in name]) > 50  # functions
+    assert {"part", "family_summary", "ingest_status"} <= set(replaced)
     db.execute("insert into cad.model (name, sha256, format, kind) values ('M8x40', sha256('a'), 'step', 'part')")
     db.execute("alter extension pgcad update")
     assert (members(db), bodies(db)) == fresh
@@ -118,6 +146,19 @@ def test_a_version_is_released_once(build: ModuleType, incremental: Path) -> Non
     source = build.Source("0.1.0", "", (), (), ("0.1.0",))
     with pytest.raises(build.BuildError, match="released already"):
         build.freeze(source, incremental / "frozen.txt")
+
+
+def test_a_session_takes_up_a_new_client_and_a_new_wrapper(build: ModuleType) -> None:
+    """The name that a session keeps the loaded client by changes with both."""
+    caller, wrapper = "@client_sha256@", "@client_sha256@ r'''@client_source@'''"
+    names = {
+        build.inline_client([caller, text], client)[0]
+        for text in (wrapper, f"{wrapper} changed")
+        for client in ("client", "client changed")
+    }
+    assert len(names) == 4
+    called, defined = build.inline_client([caller, wrapper], "client")
+    assert defined == f"{called} r'''client'''"
 
 
 def test_extension_and_package_are_one_version(build: ModuleType) -> None:

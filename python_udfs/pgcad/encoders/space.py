@@ -29,7 +29,9 @@ TOWERS: dict[str, type[nn.Module]] = {"text": TextTower, "image": ImageTower, "s
 class CadSpace:
     """Text, images and shapes as unit vectors of one 512-d space; the first 128 and 256 dimensions serve alone too.
 
-    Not thread-safe: the service calls it from one thread.
+    The service calls `embed_text` from one thread, `embed_image` and `embed_points` from another and `fuse` from its
+    event loop, all at once: that is safe, because they share nothing that they change. `embed_text` must not run twice
+    at once: the sentence encoder is a C library that does not promise to bear it.
     """
 
     name = "cad"

@@ -15,7 +15,7 @@ from pgcad.client import PROTOCOL
 from pgcad.service.batching import Batcher, Matrix, VectorCache
 from pgcad.service.config import ServiceConfig
 from pgcad.service.dispatch import Answer, Request, Space, encode
-from pgcad.service.pool import Pool
+from pgcad.service.pool import Pool, TimeLimit
 
 # Texts have a thread of their own: a search must not wait behind the pictures of an ingest.
 THREADS = {"query": "text", "passage": "text", "image": "vision", "points": "vision"}
@@ -31,6 +31,8 @@ class ServiceBackend:
         self.space, self.cache, self.status = space, VectorCache(), "ok"
         self.requests: Counter[str] = Counter()
         self._pool, self._config, self._started = pool, config, time.monotonic()
+        self._query_limit = TimeLimit(config.query_limit_s, "--query-limit-s")
+        self._file_limit = TimeLimit(config.file_limit_s, "--file-limit-s")
         self._device = str(getattr(space, "device", "cpu"))
         executors = {name: ThreadPoolExecutor(1, thread_name_prefix=name) for name in set(THREADS.values())}
         factor = 1 if self._device == "cpu" else GPU_BATCH_FACTOR
@@ -47,12 +49,12 @@ class ServiceBackend:
 
     async def geometry(self, job: str, requests: Sequence[Request]) -> list[Answer]:
         urgent = job != "analyse"
-        limit_s = self._config.query_limit_s if urgent else self._config.file_limit_s
+        limit = self._query_limit if urgent else self._file_limit
         share = asyncio.Semaphore(self._pool.size)  # one request takes its turns, however many files it brings
 
         async def run(request: Request) -> Answer:
             async with share:
-                return await self._pool.run(job, *request, limit_s, urgent)
+                return await self._pool.run(job, *request, limit, urgent)
 
         answers = [asyncio.create_task(run(request)) for request in requests]
         try:

@@ -63,7 +63,13 @@ class Batcher:
             answers.append(answer)
         if self._runner is None or self._runner.done():
             self._runner = asyncio.create_task(self._run())
-        return np.concatenate(await asyncio.gather(*answers))
+        try:
+            return np.concatenate(await asyncio.gather(*answers))
+        except BaseException:  # nobody waits for the rest any more: it must not keep its items until its turn comes
+            for answer in answers:
+                answer.cancel()
+            self._waiting = deque(request for request in self._waiting if not request[1].done())
+            raise
 
     async def _run(self) -> None:
         while batch := self._next_batch():

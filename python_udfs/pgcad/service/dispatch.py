@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgcad.errors import CadError
+from pgcad.geometry.limits import check_file_size
 from pgcad.service.batching import Matrix, VectorCache
 
 Payloads = list[bytes]
@@ -77,6 +78,8 @@ async def dispatch(op: str, header: dict[str, Any], payloads: Payloads, backend:
     space = header.get("space", backend.space.name)
     if space != backend.space.name:
         raise CadError("22023", f"this service has no space {space!r}", f"Its space is {backend.space.name!r}.")
+    for payload in payloads:  # before a worker has to take it in
+        check_file_size(len(payload))
     return await operation(header, payloads, backend)
 
 
@@ -243,7 +246,11 @@ class InlineBackend:
         self.space, self.cache, self._jobs = space, VectorCache(), JOBS
 
     async def geometry(self, job: str, requests: Sequence[Request]) -> list[Answer]:
-        return [self._jobs[job](header, payloads) for header, payloads in requests]
+        try:
+            return [self._jobs[job](header, payloads) for header, payloads in requests]
+        except MemoryError as error:
+            hint = "Simplify the model, or let the service read it (pgcad.encoder = 'service')."
+            raise CadError("53200", "reading this file takes more memory than this backend may have", hint) from error
 
     async def encode(self, kind: str, items: Sequence[Any]) -> Matrix:
         return encode(self.space, kind, items)

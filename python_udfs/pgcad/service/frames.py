@@ -29,19 +29,19 @@ class ByteBudget:
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
         self._held_bytes = 0
-        self._freed = asyncio.Condition()
+        self._freed = asyncio.Event()
 
     async def reserve(self, size: int) -> None:
         if size >= SMALL_FRAME:
-            async with self._freed:
-                await self._freed.wait_for(lambda: not self._held_bytes or self._held_bytes + size <= self._limit_bytes)
-                self._held_bytes += size
+            while self._held_bytes and self._held_bytes + size > self._limit_bytes:
+                self._freed.clear()
+                await self._freed.wait()
+            self._held_bytes += size
 
-    async def release(self, size: int) -> None:
+    def release(self, size: int) -> None:
         if size >= SMALL_FRAME:
-            async with self._freed:
-                self._held_bytes -= size
-                self._freed.notify_all()
+            self._held_bytes -= size
+            self._freed.set()
 
 
 def header_size(prefix: bytes) -> int:
@@ -86,7 +86,7 @@ async def receive(reader: asyncio.StreamReader, budget: ByteBudget) -> Frame | N
             async with asyncio.timeout(BODY_TIMEOUT_S):
                 return Frame(header, [await reader.readexactly(size) for size in sizes])
         except BaseException:
-            await budget.release(sum(sizes))
+            budget.release(sum(sizes))
             raise
     except (asyncio.IncompleteReadError, ConnectionError):
         return None

@@ -23,6 +23,7 @@ from pgcad.service.process import resident_bytes
 
 MEMORY_CHECK_S = 0.05
 WARM_UP_LIMIT_S = 300.0
+CRASH_LIMIT_S = 1.0
 RESTART_DELAYS_S = (0.0, 1.0, 5.0, 30.0)
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LP_NUM_THREADS"), "1")
 
@@ -35,12 +36,20 @@ class WorkerLimits:
     jobs: int = 500
 
 
+@dataclass(frozen=True)
+class TimeLimit:
+    """How long a job may take, and the option of `pgcad serve` that says so."""
+
+    seconds: float
+    option: str
+
+
 @dataclass(order=True)
 class _Job:
     urgency: int
     number: int
     request: bytes = field(compare=False)
-    time_limit_s: float = field(compare=False)
+    limit: TimeLimit = field(compare=False)
     answer: asyncio.Future[Frame] = field(compare=False)
 
 
@@ -64,8 +73,33 @@ class Worker:
     @classmethod
     async def start(cls, memory_mb: int) -> Worker:
         """Start a process and wait until it is warm. Raises CadError 58000 when it cannot start."""
+        try:
+            worker = await cls._spawn(memory_mb)
+        except OSError as error:
+            hint = "The machine is out of processes, memory or file descriptors."
+            raise CadError("58000", "a geometry worker could not be started", hint, str(error)) from error
+        try:
+            async with asyncio.timeout(WARM_UP_LIMIT_S):
+                ready = await receive_patiently(worker._reader, worker._budget)
+        except TimeoutError:
+            await worker.stop()
+            hint = "The machine is overloaded, or its OpenGL driver hangs."
+            raise CadError("58000", f"a geometry worker was not ready within {WARM_UP_LIMIT_S:.0f} s", hint) from None
+        except BaseException:  # such as the end of the service while it starts
+            await worker.stop()
+            raise
+        if ready is None:
+            ending = await worker.stop()
+            hint = "Run `python -c 'import pgcad.service.jobs as j; j.warm()'` as the same user to see why."
+            raise CadError("58000", f"a geometry worker could not start ({ending})", hint, worker.output)
+        return worker
+
+    @classmethod
+    async def _spawn(cls, memory_mb: int) -> Worker:
+        """Start a process. Raises OSError."""
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, contextlib.ExitStack() as on_failure:
+            on_failure.callback(ours.close)
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "pgcad.service.worker", str(theirs.fileno()), str(2 * memory_mb << 20)),
                 pass_fds=[theirs.fileno()],
@@ -74,20 +108,10 @@ class Worker:
                 stderr=asyncio.subprocess.STDOUT,
                 env={**os.environ, **ONE_THREAD, "MALLOC_ARENA_MAX": "2"},
             )
-        reader, writer = await asyncio.open_unix_connection(sock=ours, limit=1 << 20)
-        worker = cls(process, reader, writer, memory_mb)
-        try:
-            async with asyncio.timeout(WARM_UP_LIMIT_S):
-                ready = await receive(reader, worker._budget)
-        except TimeoutError:
-            await worker.stop()
-            hint = "The machine is overloaded, or its OpenGL driver hangs."
-            raise CadError("58000", f"a geometry worker was not ready within {WARM_UP_LIMIT_S:.0f} s", hint) from None
-        if ready is None:
-            ending = await worker.stop()
-            hint = "Run `python -c 'import pgcad.service.jobs as j; j.warm()'` as the same user to see why."
-            raise CadError("58000", f"a geometry worker could not start ({ending})", hint, worker.output)
-        return worker
+            on_failure.callback(process.kill)
+            reader, writer = await asyncio.open_unix_connection(sock=ours, limit=1 << 20)
+            on_failure.pop_all()
+        return cls(process, reader, writer, memory_mb)
 
     @property
     def output(self) -> str:
@@ -99,12 +123,12 @@ class Worker:
         """Whether it has kept more than half of its memory for itself."""
         return resident_bytes(self.pid) > self._memory_mb << 19
 
-    async def do(self, request: bytes, time_limit_s: float) -> Frame:
+    async def do(self, request: bytes, limit: TimeLimit) -> Frame:
         """Run one job. Raises CadError with the job's own error, or `WorkerLost` when the worker must be replaced."""
         exchange = asyncio.create_task(self._exchange(request))
         watch = asyncio.create_task(self._watch_memory())
         try:
-            await asyncio.wait({exchange, watch}, timeout=time_limit_s, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({exchange, watch}, timeout=limit.seconds, return_when=asyncio.FIRST_COMPLETED)
             if exchange.done():
                 answer = exchange.result()
                 if answer is None:
@@ -114,8 +138,8 @@ class Worker:
                 raise self._memory_error()
             raise WorkerLost(
                 "57014",
-                f"reading this file took longer than {time_limit_s:g} s",
-                "Simplify the model, or start pgcad serve with a higher --file-limit-s.",
+                f"reading this file took longer than {limit.seconds:g} s",
+                f"Simplify the model, or start pgcad serve with a higher {limit.option}.",
             )
         finally:
             exchange.cancel()
@@ -123,14 +147,18 @@ class Worker:
 
     async def stop(self) -> str:
         """End the process at once; returns how it ended, by itself or by this."""
-        with contextlib.suppress(TimeoutError):  # one that has closed its socket is on its way
-            await asyncio.wait_for(self._process.wait(), 0.1)
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        code = await self._end(patience_s=0.1)  # one that has closed its socket is on its way
         self._writer.close()
-        code = await self._process.wait()
         await asyncio.wait({self._listener}, timeout=1)
         return _ending(code)
+
+    async def _end(self, patience_s: float) -> int:
+        """The exit status of the process, which is killed if it does not end by itself within `patience_s`."""
+        with contextlib.suppress(TimeoutError):
+            return await asyncio.wait_for(self._process.wait(), patience_s)
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        return await self._process.wait()
 
     async def _exchange(self, request: bytes) -> Frame | None:
         try:
@@ -153,7 +181,7 @@ class Worker:
             await asyncio.sleep(MEMORY_CHECK_S)
 
     async def _crash(self) -> CadError:
-        code = await self._process.wait()
+        code = await self._end(CRASH_LIMIT_S)
         if self._peak_mb > 0.8 * self._memory_mb:  # C++ aborts when an allocation is refused
             return self._memory_error()
         return WorkerLost(
@@ -199,7 +227,7 @@ class Pool:
         self._limits, self._queue_limit, self._log = limits, queue_limit, log
         self._jobs: list[_Job] = []
         self._numbers = itertools.count()
-        self._available = asyncio.Semaphore(0)
+        self._arrived = asyncio.Event()
         self._slots: list[asyncio.Task[None]] = []
 
     @property
@@ -209,7 +237,16 @@ class Pool:
 
     async def start(self) -> None:
         """Start all workers. Raises CadError 58000 when they cannot start."""
-        workers = await asyncio.gather(*(Worker.start(self._limits.memory_mb) for _ in range(self.size)))
+        starting = [asyncio.create_task(Worker.start(self._limits.memory_mb)) for _ in range(self.size)]
+        try:
+            workers = await asyncio.gather(*starting)
+        except BaseException:
+            for task in starting:
+                task.cancel()
+            for started in await asyncio.gather(*starting, return_exceptions=True):
+                if not isinstance(started, BaseException):
+                    await started.stop()
+            raise
         self._slots = [asyncio.create_task(self._keep_slot(worker)) for worker in workers]
 
     async def stop(self) -> None:
@@ -219,16 +256,21 @@ class Pool:
         await asyncio.gather(*self._slots, return_exceptions=True)
 
     async def run(
-        self, op: str, header: dict[str, Any], payloads: list[bytes], time_limit_s: float, urgent: bool
+        self, op: str, header: dict[str, Any], payloads: list[bytes], limit: TimeLimit, urgent: bool
     ) -> tuple[dict[str, Any], list[bytes]]:
         """Run a job in a worker. Raises CadError: the job's own, or 53200, 57014, 58000, 53300."""
         if self.depth >= self._queue_limit:
             raise queue_full("a geometry worker", self._queue_limit)
         answer: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
         request = pack({**header, "op": op}, payloads)
-        heapq.heappush(self._jobs, _Job(0 if urgent else 1, next(self._numbers), request, time_limit_s, answer))
-        self._available.release()
-        return await answer
+        heapq.heappush(self._jobs, _Job(0 if urgent else 1, next(self._numbers), request, limit, answer))
+        self._arrived.set()
+        try:
+            return await answer
+        except asyncio.CancelledError:  # its file must not be kept until its turn would have come
+            self._jobs = [job for job in self._jobs if not job.answer.done()]
+            heapq.heapify(self._jobs)
+            raise
 
     async def _keep_slot(self, worker: Worker | None) -> None:
         failures = 0
@@ -236,9 +278,9 @@ class Pool:
             try:
                 worker = worker or await Worker.start(self._limits.memory_mb)
                 failures = 0
-            except CadError as error:
+            except Exception as error:  # whatever it is: a slot that gives up would be missing for ever
                 failures = min(failures + 1, len(RESTART_DELAYS_S) - 1)
-                self._log("error", "worker_start_failed", detail=error.detail)
+                self._log("error", "worker_start_failed", reason=str(error), detail=getattr(error, "detail", ""))
                 await asyncio.sleep(RESTART_DELAYS_S[failures])
                 continue
             try:
@@ -254,31 +296,43 @@ class Pool:
             job = await self._next_job()
             self.busy += 1
             try:
-                frame = await worker.do(job.request, job.time_limit_s)
-                if not job.answer.done():
-                    job.answer.set_result(frame)
+                outcome: Frame | CadError = await worker.do(job.request, job.limit)
             except CadError as error:
-                if not job.answer.done():
-                    job.answer.set_exception(error)
-                if isinstance(error, WorkerLost):
-                    self._log(
-                        "error",
-                        "worker_lost",
-                        worker_pid=worker.pid,
-                        sqlstate=error.sqlstate,
-                        reason=error.message,
-                        output=worker.output,
-                    )
-                    return
+                outcome = error
+            except Exception as error:  # a defect of ours costs this job and this worker, and nothing else
+                hint = "This is a defect of pgcad: see the log of `pgcad serve`."
+                outcome = WorkerLost("XX000", f"the geometry pool failed: {type(error).__name__}", hint, str(error))
             finally:
                 self.busy -= 1
+            _settle(job.answer, outcome)
+            if isinstance(outcome, WorkerLost):
+                self._log(
+                    "error",
+                    "worker_lost",
+                    worker_pid=worker.pid,
+                    sqlstate=outcome.sqlstate,
+                    reason=outcome.message,
+                    output=worker.output,
+                )
+                return
             if worker.swollen:
                 break
         self._log("info", "worker_recycled", worker_pid=worker.pid)
 
     async def _next_job(self) -> _Job:
         while True:
-            await self._available.acquire()
-            job = heapq.heappop(self._jobs)
-            if not job.answer.done():  # its client may have gone
-                return job
+            while self._jobs:
+                job = heapq.heappop(self._jobs)
+                if not job.answer.done():  # its client may have gone
+                    return job
+            self._arrived.clear()
+            await self._arrived.wait()
+
+
+def _settle(answer: asyncio.Future[Frame], outcome: Frame | CadError) -> None:
+    if answer.done():  # its client has gone
+        return
+    if isinstance(outcome, CadError):
+        answer.set_exception(outcome)
+    else:
+        answer.set_result(outcome)

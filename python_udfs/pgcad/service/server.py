@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,10 @@ from pgcad.service.supervisor import supervise
 
 PIPELINE_LIMIT = 64
 PAYLOAD_BUDGET = 1 << 30
-EX_CONFIG = 78
+FAREWELL_S = 2.0
+EX_TEMPFAIL, EX_CONFIG = 75, 78
+CONFIGURATION = ("22023", "42501", "55000")
+"""What starting again does not mend: a wrong option, a folder of somebody else's, weights that do not fit."""
 STOPPING = CadError("57P01", "the encoder service is shutting down", "Try again in a moment.")
 
 
@@ -49,7 +53,10 @@ class Front:
         self._backend.set_result(backend)
 
     async def stop(self, grace_s: float) -> None:
-        """Refuse what comes, finish what is in hand within `grace_s`, answer the rest with 57P01."""
+        """Refuse what comes, finish what is in hand within `grace_s`, answer the rest with 57P01.
+
+        A peer that does not read its answers is cut off.
+        """
         self._stopping = True
         if self._backend.done():
             self._backend.result().status = "stopping"
@@ -57,6 +64,11 @@ class Front:
             await asyncio.wait(self._requests, timeout=grace_s)
         for request in self._requests:
             request.cancel()
+        if self._requests:
+            await asyncio.wait(self._requests, timeout=FAREWELL_S)
+        if self._requests:
+            for writer in self._connections:
+                writer.transport.abort()
         await asyncio.gather(*self._requests, return_exceptions=True)
         for writer in self._connections:
             writer.close()
@@ -68,10 +80,13 @@ class Front:
         slots = asyncio.Semaphore(PIPELINE_LIMIT)
         try:
             while await slots.acquire() and (frame := await receive(reader, self._budget)) is not None:
-                request = asyncio.create_task(self._answer(frame, writer, slots))
+                request = asyncio.create_task(self._answer(frame, writer))
+                # Not in the task itself: one that is cancelled before its first step runs nothing of its own.
+                request.add_done_callback(partial(self._finished, slots, payload_bytes(frame.payloads)))
                 for group in (requests, self._requests):
                     group.add(request)
                     request.add_done_callback(group.discard)
+                del frame  # an idle connection must not keep the files of its last request
         except CadError as malformed:
             self._log("warning", "malformed_frame", sqlstate=malformed.sqlstate, reason=malformed.message)
             with contextlib.suppress(ConnectionError):
@@ -82,18 +97,18 @@ class Front:
                 for request in requests:
                     request.cancel()
                 writer.close()
-            self._connections.discard(writer)
+                self._connections.discard(writer)
 
-    async def _answer(self, frame: Frame, writer: asyncio.StreamWriter, slots: asyncio.Semaphore) -> None:
-        try:
-            answer = await self._outcome(frame)
-            if not writer.is_closing():
-                writer.write(answer)
-                with contextlib.suppress(ConnectionError):
-                    await writer.drain()
-        finally:
-            slots.release()
-            await self._budget.release(payload_bytes(frame.payloads))
+    async def _answer(self, frame: Frame, writer: asyncio.StreamWriter) -> None:
+        answer = await self._outcome(frame)
+        if not writer.is_closing():
+            writer.write(answer)
+            with contextlib.suppress(ConnectionError):
+                await writer.drain()
+
+    def _finished(self, slots: asyncio.Semaphore, size: int, request: asyncio.Task[None]) -> None:
+        slots.release()
+        self._budget.release(size)
 
     async def _outcome(self, frame: Frame) -> bytes:
         """The packed answer to a request, be it a result or an error."""
@@ -220,7 +235,7 @@ def main(
     load_space: Callable[[ServiceConfig], Space] = load_cad_space,
     module: str = __spec__.name,
 ) -> int:
-    """`pgcad serve`: 0 after a clean shutdown, 78 when it cannot start as configured.
+    """`pgcad serve`: 0 after a clean shutdown, 78 when it cannot start as configured, 75 when it cannot start now.
 
     Under --supervise, `module` is what `python -m` starts, and starts again.
     """
@@ -234,7 +249,7 @@ def main(
     except CadError as error:
         fields = {"sqlstate": error.sqlstate, "reason": error.message, "detail": error.detail, "hint": error.hint}
         Log()("error", "cannot_start", **fields)
-        return EX_CONFIG
+        return EX_CONFIG if error.sqlstate in CONFIGURATION else EX_TEMPFAIL
     return 0
 
 

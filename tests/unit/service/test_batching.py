@@ -100,6 +100,29 @@ def test_a_cancelled_request_is_never_encoded() -> None:
     assert with_batcher(scenario).batches == [[1], [3]]
 
 
+def test_a_cancelled_request_keeps_nothing_in_the_queue() -> None:
+    async def scenario(batcher: Batcher, gate: Gate) -> None:
+        first, second = await submitted(batcher, [1], list(range(100, 120)))
+        assert len(batcher._waiting) == 3
+        second.cancel()
+        await asyncio.wait([second])
+        assert not batcher._waiting
+        gate.open.set()
+        await first
+
+    with_batcher(scenario)
+
+
+def test_what_is_left_of_a_failed_request_is_not_encoded() -> None:
+    async def scenario(batcher: Batcher, gate: Gate) -> None:
+        first, failing = await submitted(batcher, [0], [-1, *range(1, 50)])
+        gate.open.set()
+        await asyncio.wait([first, failing])
+        assert isinstance(failing.exception(), CadError)
+
+    assert sum(map(len, with_batcher(scenario).batches)) < 30
+
+
 def test_the_cache_forgets_what_was_not_used() -> None:
     cache, vector = VectorCache(capacity=2), np.ones(3, np.float32)
     keys = [VectorCache.key("query", content) for content in (b"a", b"b", b"c")]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pgcad.errors import CadError
+from pgcad.geometry import limits
 from pgcad.service import dispatch as dispatcher
 from pgcad.service.dispatch import Answer, InlineBackend
 from service_doubles import jobs
@@ -94,3 +95,33 @@ def test_wrong_arguments_are_refused(backend: InlineBackend, op: str, header: di
     with pytest.raises(CadError) as refused:
         ask(backend, op, header, b"one file")
     assert refused.value.sqlstate == sqlstate
+
+
+@pytest.mark.parametrize(
+    ("op", "header"),
+    [
+        ("analyse", {"format": "step"}),
+        ("embed_shape", {"formats": ["step"]}),
+        ("embed_image", {}),
+        ("embed_points", {}),
+        ("embed_multi", {"shape": True, "format": "step"}),
+    ],
+)
+def test_a_file_over_the_limit_never_reaches_a_worker(
+    backend: InlineBackend, monkeypatch: pytest.MonkeyPatch, op: str, header: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(limits, "MAX_FILE_BYTES", 7)
+    monkeypatch.setattr(backend, "_jobs", {})
+    with pytest.raises(CadError, match="8 bytes; the limit is 7") as refused:
+        ask(backend, op, header, b"one file")
+    assert refused.value.sqlstate == "54000" and refused.value.hint
+
+
+def test_a_backend_without_memory_says_so(backend: InlineBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> Answer:
+        raise MemoryError
+
+    monkeypatch.setattr(backend, "_jobs", {"analyse": fail})
+    with pytest.raises(CadError) as failed:
+        ask(backend, "analyse", {"format": "step"}, b"one file")
+    assert failed.value.sqlstate == "53200" and failed.value.hint

@@ -74,7 +74,7 @@ def test_a_large_frame_waits_until_another_is_done_and_a_small_one_does_not() ->
         await asyncio.sleep(0)
         await hold("small", small)
         events.append("release")
-        await budget.release(large)
+        budget.release(large)
         await second
         return events
 

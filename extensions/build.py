@@ -75,8 +75,9 @@ class Source:
         - Variables of a composite type have fields that only the database knows; here they become records.
         """
         path = "set search_path = pg_catalog, cad, public, pg_temp"
-        header = f"create schema public;\n{path};\n"
+        header = "create schema public;\nset search_path = pg_catalog, public, pg_temp;\n"
         body = self.install_script().removeprefix(self.preamble).replace("set search_path from current", path)
+        body = body.replace("create schema cad;", f"create schema cad;\n{path};", 1)
         body = re.sub(r"^begin atomic$(.*?)^end;$", rf"{path}\nas $_$\1$_$;", body, flags=re.S | re.M)
         return header + re.sub(r"^( +\w+) cad\.\w+;$", r"\1 record;", body, flags=re.M)
 

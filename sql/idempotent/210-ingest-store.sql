@@ -105,8 +105,8 @@ set search_path from current
 as $$
 declare
     item cad.ingest;
-    report jsonb := answer.report;
-    vectors halfvec[] := answer.vectors;
+    report jsonb := answer.report::jsonb;
+    vectors halfvec[] := answer.vectors::halfvec[];
     part uuid := cad._store_model(queued, report);
 begin
     select * into strict item from cad.ingest where ingest_id = queued;

@@ -1,6 +1,7 @@
 -- What a search may be asked, checked before anything is encoded or read. The keys of filters and options are a
--- table of rules; an unknown key is answered with the known ones, a wrong value with what was expected. A number of JSON
--- may have any size, those here must fit a real: 0, or from $least to $most, and weights such that means of them fit.
+-- table of rules; an unknown key is answered with the known ones, a wrong value with what was expected. A number of
+-- JSON may have any size, those here must fit a real: 0, or from $least to $most, and weights such that means of them
+-- fit.
 
 create or replace function cad._argument_rule()
 returns table (argument text, key text, rule jsonpath, expected text)
@@ -64,7 +65,7 @@ set search_path from current
 as $$
 declare
     wrong record;
-    bounds constant jsonb := '{"least": 1e-30, "most": 1e30}';
+    bounds constant jsonb := jsonb '{"least": 1e-30, "most": 1e30}';
 begin
     if jsonb_typeof(given) <> 'object' then
         raise exception '% must be a JSON object, not %', argument, jsonb_typeof(given)

@@ -1,6 +1,6 @@
--- The schema, and the record of which incremental files this database has run. extensions/build.py adds one insert after
--- each file. The script makes the schema itself, so that it belongs to the extension: it goes with it, and is never one
--- where somebody else has put functions that ours would call.
+-- The schema, and the record of which incremental files this database has run. extensions/build.py adds one insert
+-- after each file. The script makes the schema itself, so that it belongs to the extension: it goes with it, and is
+-- never one where somebody else has put functions that ours would call.
 
 do $$
 begin

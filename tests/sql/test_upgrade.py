@@ -57,7 +57,7 @@ def build() -> ModuleType:
 
 @pytest.fixture
 def old_version(build: ModuleType, installed_extension: None, tmp_path: Path) -> Iterator[str]:
-    """A version 0.0.1 without the last migration and with other functions and views, and the upgrade from it, installed."""
+    """A version 0.0.1, without the last migration and with other functions and views, and the upgrade from it."""
     source, old = build.read_source(), "0.0.1"
     *known, last = source.migrations
     known = [replace(m, released_in=old) for m in known]

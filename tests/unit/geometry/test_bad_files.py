@@ -131,9 +131,7 @@ def test_a_number_next_to_nothing_is_nothing(to_step):
     assert analyse(data, "step", {}).report["size_mm"] == pytest.approx([10, 20, 30])
 
 
-@pytest.mark.parametrize(
-    "name", ["Bolt (NAN)", "Resistor, Inf, 10k", "A, nan, it's, (inf)", "1.#QNAN 1.E+999", "/* '"]
-)
+@pytest.mark.parametrize("name", ["Bolt (NAN)", "Resistor, Inf, 10k", "A, nan, it's, (inf)", "1.#QNAN 1.E+999", "/* '"])
 def test_a_name_may_say_what_a_number_must_not(name, to_step):
     box = Box(1, 2, 3)
     box.label = "PLACE-OF-NAME"

@@ -168,11 +168,13 @@ def load_kicad(
     dsn: Dsn = None,
 ) -> None:
     """Load the 6,227 STEP models of KiCad 6 (downloads 400 MB, unpacks to 6 GB), captioned from its footprints."""
+    from pgcad.cache import cache_folder
+
     from pgcad_load import kicad
     from pgcad_load.display import console
 
     with _clear_errors():
-        folder = cache or kicad.cache_folder()
+        folder = cache or cache_folder()
         console.print(f"KiCad models in {folder} ({kicad.ATTRIBUTION})", markup=False)
         parts = kicad.part_files(kicad.fetch(folder), family, hide_captions)
         tally = _load(parts[:limit], [], dsn, jobs, wait, retry_failed)
@@ -192,13 +194,13 @@ def load_warehouse(
     dsn: Dsn = None,
 ) -> None:
     """Generate standard parts (screws, nuts, bearings, flanges, gears, ...) and load them."""
+    from pgcad.cache import cache_folder
     from rich.progress import track
 
     from pgcad_load.discovery import PartFile
     from pgcad_load.display import console
     from pgcad_load.generation import generate
     from pgcad_load.ingest_queue import Unreadable
-    from pgcad_load.kicad import cache_folder
     from pgcad_load.warehouse import catalogue
 
     with _clear_errors():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pgcad.geometry.limits import MAX_FILE_BYTES
 from psycopg.types.json import Jsonb
 
 from pgcad_load.connection import Connection
@@ -14,7 +16,6 @@ from pgcad_load.discovery import PartFile
 
 BATCH_BYTES = 64 * 2**20
 BATCH_FILES = 1000
-FILE_BYTES_MAX = 512 * 2**20  # what the encoder service accepts as the payload of one request
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,11 @@ def batches(
 
 def _read(part: PartFile) -> Content | Unreadable:
     try:
-        if (size := part.path.stat().st_size) > FILE_BYTES_MAX:
-            return Unreadable(part.path, f"{size:,} bytes; the limit is {FILE_BYTES_MAX:,}")
+        status = part.path.stat()
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
+            return Unreadable(part.path, "not a regular file")
+        if status.st_size > MAX_FILE_BYTES:
+            return Unreadable(part.path, f"{status.st_size:,} bytes; the limit is {MAX_FILE_BYTES:,}")
         data = part.path.read_bytes()
     except OSError as error:
         return Unreadable(part.path, error.strerror or str(error))

@@ -6,7 +6,6 @@ stay in a cache folder.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -44,15 +43,6 @@ class Caption:
     description: str
     tags: tuple[str, ...]
     datasheet: str
-
-
-def cache_folder() -> Path:
-    """$PGCAD_CACHE, else /var/cache/pgcad where that is or can be made writable, else ~/.cache/pgcad."""
-    if chosen := os.environ.get("PGCAD_CACHE"):
-        return Path(chosen)
-    shared = Path("/var/cache/pgcad")
-    nearest = shared if shared.exists() else shared.parent
-    return shared if os.access(nearest, os.W_OK) or (shared / SHARE).is_dir() else Path.home() / ".cache/pgcad"
 
 
 def fetch(cache: Path) -> Path:

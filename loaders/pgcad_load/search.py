@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ from rich.text import Text
 
 from pgcad_load.connection import Connection
 from pgcad_load.discovery import FORMATS
-from pgcad_load.display import printable
+from pgcad_load.display import printable, printable_path
 
 
 class SearchError(ValueError):
@@ -158,22 +159,28 @@ def _file(path: Path) -> list[Argument]:
 
 
 def _points(path: Path) -> list[Argument]:
-    import numpy as np
+    from pgcad.errors import CadError
+    from pgcad.geometry.points import check_cloud, read_cloud
 
     try:
-        points = np.load(path, allow_pickle=False) if path.suffix.lower() == ".npy" else np.loadtxt(path, ndmin=2)
-    except ValueError as error:
-        raise SearchError(f"{path}: {error}. Give lines of x y z, or a .npy array of n x 3.") from error
-    if points.ndim != 2 or points.shape[1] < 3:
-        raise SearchError(f"{path}: an array of shape {points.shape}. Give n rows of x, y and z.")
-    typed = f"array[[{', '.join(f'{x:g}' for x in points[0, :3])}], …]  -- {len(points):,} points of {path.name}\n "
-    return [Argument("points", points[:, :3].tolist(), typed, cast="::real[]")]
+        points = check_cloud(read_cloud(path.read_bytes(), "npy" if path.suffix.lower() == ".npy" else "xyz"))
+    except CadError as error:
+        raise SearchError(f"{printable_path(path)}: {error.message}. {error.hint}") from error
+    first = ", ".join(f"{x:g}" for x in points[0])
+    typed = f"array[[{first}], …]  -- {len(points):,} points of {printable(path.name)}\n "
+    return [Argument("points", points.tolist(), typed, cast="::real[]")]
 
 
 def _binary(name: LiteralString, path: Path) -> Argument:
     return Argument(
-        name, path.read_bytes(), f"decode(:'{name}', 'base64')", rf"\set {name} `base64 --wrap=0 '{path.name}'`"
+        name, path.read_bytes(), f"decode(:'{name}', 'base64')", rf"\set {name} `base64 --wrap=0 {_for_shell(path)}`"
     )
+
+
+def _for_shell(path: Path) -> str:
+    """The name of a file between the backquotes of psql, which knows no way to write a backquote there."""
+    typable = path.name.isprintable() and "`" not in path.name
+    return shlex.quote(path.name) if typable else "path/of/the/file"
 
 
 def _format(path: Path) -> str:

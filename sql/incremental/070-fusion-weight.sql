@@ -9,14 +9,15 @@ create table cad.fusion_weight (
     check (text + image + shape + lexical > 0)
 );
 
-comment on table cad.fusion_weight is 'How much each score counts in the rerank; chosen on validation rows.';
+comment on table cad.fusion_weight is 'How much each score counts in the rerank.';
 comment on column cad.fusion_weight.query_kind is 'What the query was: text, image, shape (also points and like) or multi.';
 comment on column cad.fusion_weight.text is 'Weight of the cosine with the text vector.';
 comment on column cad.fusion_weight.image is 'Weight of the cosine with the image vector or the best view.';
 comment on column cad.fusion_weight.shape is 'Weight of the cosine with the shape vector.';
 comment on column cad.fusion_weight.lexical is 'Weight of the lexical score.';
 
--- A picture and a shape are best ranked by their own kind alone: docs/results/encoders/rerank.md.
+-- A picture and a shape are best ranked by their own kind alone: docs/results/encoders/rerank.md has the measurement.
+-- The rows text and multi are a judgement: every kind counts, that of the words most.
 insert into cad.fusion_weight (query_kind, text, image, shape, lexical) values
 ('text', 1, 0.5, 0.5, 0.5),
 ('image', 0, 1, 0, 0),

@@ -25,6 +25,7 @@ from typing import Any
 
 import psutil
 import psycopg
+from pgcad.cache import cache_folder
 from pgcad_load import cluster, kicad
 
 LOOK_EVERY_S = 5.0
@@ -83,7 +84,7 @@ def account(dsn: str) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--state", type=Path, required=True, help="folder of a running local cluster (pgcad up)")
-    parser.add_argument("--cache", type=Path, default=kicad.cache_folder())
+    parser.add_argument("--cache", type=Path, default=cache_folder())
     parser.add_argument("--output", type=Path)
     parser.add_argument("loader", nargs=argparse.REMAINDER, help="further options of pgcad load-kicad, after --")
     arguments = parser.parse_args()

@@ -87,4 +87,6 @@ def _read_npy(data: bytes) -> NDArray[np.float64]:
 
 def _read_xyz(data: bytes) -> NDArray[np.float64]:
     text = data.decode("utf-8-sig").replace(",", " ").replace(";", " ")
+    if not text.strip():
+        raise ValueError("it is empty")
     return np.loadtxt(io.StringIO(text), comments=("#", "//"), usecols=(0, 1, 2), ndmin=2)

@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from PIL import Image
 RANDOM_VIEWS = 2
 FILE_CPU_LIMIT_S = 60
 _NICENESS = 5
+_REPORT_S = 10.0
 _FAILED = "failed.tsv"
 
 
@@ -42,11 +44,6 @@ class Record:
 
     def views(self) -> list[NDArray[np.uint8]]:
         return [np.asarray(Image.open(io.BytesIO(png)).convert("RGB")) for png in self.pngs]
-
-
-def cache_folder() -> Path:
-    """Where prepared data lies: $PGCAD_CACHE, else /var/cache/pgcad."""
-    return Path(os.environ.get("PGCAD_CACHE", "/var/cache/pgcad"))
 
 
 def record_file(folder: Path, key: str) -> Path:
@@ -94,12 +91,12 @@ def prepare(
             if remaining:
                 running[worker] = context.Process(target=_prepare_share, args=(remaining, folder, cpu_limit_s))
                 running[worker].start()
-        time.sleep(2.0)
+        if running:
+            wait([process.sentinel for process in running.values()], _REPORT_S)
         left = sum(len(_remaining(share, folder)) for share in shares)
         rate = (total - left) / (time.monotonic() - started)
         minutes_left = left / rate / 60 if rate else math.inf
         print(f"prepared {total - left}/{total}, {rate:.1f}/s, {minutes_left:.0f} min left", flush=True)
-        time.sleep(8.0)
     return sorted(_failed_keys(folder) & {source.key for source in sources})
 
 

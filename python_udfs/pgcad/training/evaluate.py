@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from pgcad.cache import cache_folder
 from pgcad.encoders.fusion import fuse
 from pgcad.encoders.space import CadSpace
 from pgcad.training.corpus import CANONICAL_VIEWS, Part, load_corpus
-from pgcad.training.dataset import cache_folder
 from pgcad.training.encode import image_vectors, shape_vectors, view_vectors
 from pgcad.training.losses import NESTED_DIMS
 from pgcad.training.ranking import neighbour_agreement, ranks, recall

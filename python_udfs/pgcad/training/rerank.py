@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from pgcad.cache import cache_folder
 from pgcad.encoders.space import CadSpace
 from pgcad.training.corpus import CANONICAL_VIEWS, Corpus, Part, augmented, load_corpus, shapes
-from pgcad.training.dataset import cache_folder
 from pgcad.training.encode import image_vectors, shape_vectors, view_vectors
 from pgcad.training.split import Row, read_split
 from pgcad.training.train import prepared_rows

@@ -15,15 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from pgcad.cache import cache_folder
 from pgcad.encoders.checkpoint import save_checkpoint
 from pgcad.encoders.fusion import FusionWeights, fuse
 from pgcad.encoders.image import ImageTower
 from pgcad.encoders.shape import ShapeTower
-from pgcad.encoders.space import WEIGHTS
 from pgcad.encoders.text import TextFeatures, TextTower
 from pgcad.training.captions import PASSAGE_TEXT, TEXTS_PER_PART, texts_of, training_rows
 from pgcad.training.corpus import Corpus, Part, augmented, load_corpus, noisy_whole, shapes
-from pgcad.training.dataset import Source, cache_folder, prepare
+from pgcad.training.dataset import Source, prepare
 from pgcad.training.encode import image_vectors, pooled_vectors, shape_vectors, text_vectors, view_vectors
 from pgcad.training.features import image_file, prepare_images, text_features
 from pgcad.training.losses import NestedInfoNce, same_part
@@ -110,7 +110,8 @@ def _parse(arguments: Sequence[str] | None) -> Options:
     parser = argparse.ArgumentParser(prog="pgcad train", description=__doc__)
     parser.add_argument("--split", type=Path, required=True, help="split file: path, split, series, caption, tags")
     parser.add_argument("--models", type=Path, required=True, help="folder the paths of the split file start from")
-    parser.add_argument("--out", type=Path, default=WEIGHTS, help="where the weights go (default: the shipped ones)")
+    out_help = "folder for the weights, which pgcad serve --weights then reads (default: %(default)s)"
+    parser.add_argument("--out", type=Path, default=Path("weights/cad"), help=out_help)
     parser.add_argument("--cache", type=Path, default=cache_folder(), help="prepared data (default: %(default)s)")
     parser.add_argument("--graph-epochs", type=int, default=6, help="epochs in which the graph network learns too")
     parser.add_argument("--epochs", type=int, default=80, help="epochs after that, for the projections alone")

@@ -1,6 +1,7 @@
 """Batches are bounded by bytes and by number, and a bad file costs only itself."""
 
 import hashlib
+import os
 from pathlib import Path
 
 from pgcad_load.discovery import PartFile
@@ -40,12 +41,16 @@ def test_files_are_read_as_the_batch_is_wanted(tmp_path: Path) -> None:
 def test_an_unreadable_file_is_listed_and_the_others_go_on(tmp_path: Path) -> None:
     folder = tmp_path / "folder.stl"
     folder.mkdir()
-    parts = [part(tmp_path / "gone.stl", None), part(tmp_path / "a.stl", 3), PartFile(folder, "f", "stl", {})]
+    pipe = tmp_path / "pipe.stl"
+    os.mkfifo(pipe)
+    parts = [part(tmp_path / "gone.stl", None), part(tmp_path / "a.stl", 3)]
+    parts += [PartFile(other, other.name, "stl", {}) for other in (folder, pipe)]
     ((contents, unreadable),) = batches(parts)
     assert [content.sha256 for content in contents] == [hashlib.sha256(b"xxx").digest()]
     assert {bad.path.name: bad.reason for bad in unreadable} == {
         "gone.stl": "No such file or directory",
-        "folder.stl": "Is a directory",
+        "folder.stl": "not a regular file",
+        "pipe.stl": "not a regular file",
     }
 
 

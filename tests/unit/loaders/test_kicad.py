@@ -83,11 +83,6 @@ def test_what_is_unpacked_is_not_fetched_again(tmp_path: Path) -> None:
     assert kicad.fetch(tmp_path) == unpacked
 
 
-def test_the_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PGCAD_CACHE", str(tmp_path / "here"))
-    assert kicad.cache_folder() == tmp_path / "here"
-
-
 def test_without_apt_the_message_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(KicadError, match="apt-get is not on this machine"):

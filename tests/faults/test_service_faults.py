@@ -30,7 +30,10 @@ WAITING = {
     "search_cad_points": "select * from cad.search_cad_points('{{1,2,3},{4,5,6},{7,8,10},{0,0,0}}', 3)",
     "search_cad_multi": r"select * from cad.search_cad_multi('nut', '\x01', null, null, 3)",
     "ingest_pending": "call cad.ingest_pending()",
+    "explain_search": "select * from cad.explain_search('nut')",
+    "doctor": "select * from cad.doctor()",
 }
+SHOWN_BY_ITS_ROWS = "select * from cad.doctor()"
 waiting = pytest.mark.parametrize("query", WAITING.values(), ids=WAITING.keys())
 
 
@@ -94,7 +97,12 @@ def test_a_hung_service_that_goes_on_serves_on(db: Connection, hung: ServiceProc
 def test_an_absent_service_is_named_as_the_reason(db: Connection, query: str) -> None:
     queue(db, b"waiting")
     db.execute("set pgcad.socket = '/nowhere/encoder.sock'")
-    if "search_cad(" in query:
+    if query == SHOWN_BY_ITS_ROWS:
+        rows = db.execute(query).fetchall()
+        assert [(status, "pgcad serve" in hint) for check, status, _, hint in rows if check == "encoder service"] == [
+            ("error", True)
+        ]
+    elif query in (WAITING["search_cad"], WAITING["explain_search"]):
         notices: list[str] = []
         db.add_notice_handler(lambda notice: notices.append(notice.severity_nonlocalized or ""))
         db.execute(query)
@@ -123,15 +131,18 @@ def test_killed_in_the_middle_of_ingest(db: Connection, supervised: ServiceProce
     queue(db, *contents[:6], b"slow", *contents[6:])
     kill = later(lambda: supervised.front().kill())
     deadline = time.monotonic() + 60
+    seen = []
     while set(states(db).values()) != {"done"}:
         try:
             db.execute("call cad.ingest_pending()")
         except psycopg.OperationalError as error:
-            assert error.sqlstate in ("08001", "08006")
+            seen.append(error.sqlstate)
             assert "failed" not in states(db).values()
             assert time.monotonic() < deadline
             time.sleep(0.1)
     kill.join()
+    assert seen[0] == "08006"  # it was in the middle, and said so
+    assert set(seen) <= {"08001", "08006"}
     assert db.execute("select count(*), count(distinct sha256) from cad.model").fetchone() == (13, 13)
 
 

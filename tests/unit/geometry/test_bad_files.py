@@ -26,14 +26,13 @@ from OCP.TDocStd import TDocStd_Document
 from OCP.TopLoc import TopLoc_Location
 from OCP.TopoDS import TopoDS_Compound
 from OCP.XCAFDoc import XCAFDoc_DocumentTool
+from part_files import cloud_file, mesh_file
 from pgcad.errors import CadError
 from pgcad.geometry import limits
 from pgcad.geometry.analyse import analyse, cloud_points
 from pgcad.geometry.formats import FORMATS, MESHES
 from pgcad.geometry.images import decode_image
 from pgcad.geometry.step import kernel_errors, placed_faces
-
-from .files import cloud_file, mesh_file
 
 
 def refused(data, fmt, sqlstate="22023"):

@@ -19,12 +19,11 @@ from OCP.RWMesh import RWMesh_CoordinateSystem
 from OCP.TCollection import TCollection_AsciiString, TCollection_ExtendedString
 from OCP.TDocStd import TDocStd_Document
 from OCP.XCAFDoc import XCAFDoc_DocumentTool
+from part_files import METRES_Y_UP, cloud_file, mesh_file, mesh_of_glb
 from pgcad.errors import CadError
 from pgcad.geometry.analyse import analyse, cloud_points, shape_points
 from pgcad.geometry.formats import CLOUDS, FORMATS, MESHES, check_format, format_name
 from scipy.spatial import cKDTree
-
-from .files import METRES_Y_UP, cloud_file, mesh_file, mesh_of_glb
 
 
 @pytest.fixture(scope="module")

@@ -83,6 +83,13 @@ begin
         ) partition by list (family)', vectors, dim, dim, dim, dim
     );
     execute format(
+        'alter table cad.%I
+        alter text_vec set storage main,
+        alter image_vec set storage main,
+        alter shape_vec set storage main,
+        alter fused_vec set storage main', vectors
+    );
+    execute format(
         'create table cad.%I partition of cad.%I (primary key (model_id, family)) default', vectors || '_default', vectors
     );
     perform cad._create_vector_index(add_space.name, vectors || '_default');

@@ -64,7 +64,7 @@ begin
         return;
     end if;
     if to_regclass(format('cad.%I', partition)) is null then
-        execute format('create table cad.%I (like cad.%I including defaults)', partition, 'space_' || space);
+        execute format('create table cad.%I (like cad.%I including defaults including storage)', partition, 'space_' || space);
         execute format('alter table cad.%I add primary key (model_id, family)', partition);
         perform cad._catch_up(space, family);
         perform cad._create_vector_index(space, partition);

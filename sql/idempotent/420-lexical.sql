@@ -11,7 +11,7 @@ declare
     lexemes text[];
     shares real[]; -- behind those of the lexemes stands the lowest: what is not listed is rarer than that
     parts real;
-    rows_to_read constant int := 1500; -- what may be read to find candidates by single terms
+    rows_to_read constant int := 600; -- what may be read to find candidates by single terms
 begin
     select s.most_common_elems::text::text[], s.most_common_elem_freqs, greatest(c.reltuples, 1)
     into lexemes, shares, parts
@@ -50,15 +50,17 @@ immutable strict parallel safe
 set search_path from current
 as $$
     select array(
-        select btrim(word, '.,;:()[]"''')
-        from regexp_split_to_table(query, '\s+') as word
-        where word ~ '\d' and length(word) between 4 and 64
+        select w.word
+        from regexp_split_to_table(query, '\s+') as t (piece), lateral btrim(t.piece, '.,;:()[]"''') as w (word)
+        where w.word ~ '\d' and length(w.word) between 4 and 64
+            and w.word !~* '^[\d.,/x×*+-]{1,9}(mm|cm|m|in|inch|mil|[kmµunp]?[avwfhω]|[mkg]?hz|pins?|ways?|pol|°|%)?$'
         limit 8
     )
 $$;
 
 comment on function cad._part_numbers(text) is
-'Words of a query that may be a part number, perhaps a mistyped one: those with a digit, of four characters or more.';
+'Words of a query that may be a part number, perhaps a mistyped one: those with a digit, of four characters or more, that '
+'are no measure such as 2.54mm or 2x10, which any number would look like.';
 
 create or replace function cad._lexical_candidates(asked cad._query, filters jsonb, most int)
 returns uuid[]

@@ -43,6 +43,14 @@ comment on column cad.space_cad.shape_vec is 'Vector of the sampled points.';
 comment on column cad.space_cad.fused_vec is 'All of them in one vector; the one with the index.';
 comment on column cad.space_cad.encoder_version is 'Encoder that made the vectors.';
 
+-- In the row, not beside it: a rerank reads four vectors of each of some hundred parts, and each look beside the row costs
+-- as much as all the rest.
+alter table cad.space_cad
+alter column text_vec set storage main,
+alter column image_vec set storage main,
+alter column shape_vec set storage main,
+alter column fused_vec set storage main;
+
 create table cad.space_cad_default partition of cad.space_cad (primary key (model_id, family)) default;
 
 comment on table cad.space_cad_default is 'Families that have no partition of their own.';

@@ -152,7 +152,11 @@ def picture(side: int) -> bytes:
         ("select * from cad.search_cad_shape(%s, '3mf', 3)", archive_bomb(), "54000"),
         ("select * from cad.search_cad(%s, 3)", "bolt " * 2_000_000, "54000"),
         ("select * from cad.search_cad(%s, 3)", "\x01\x02\u200b", "22023"),
-        ("select * from cad.search_cad_points(%s::real[], 3)", [[float("nan"), 0.0, float(x)] for x in range(10)], "22023"),
+        (
+            "select * from cad.search_cad_points(%s::real[], 3)",
+            [[float("nan"), 0.0, float(x)] for x in range(10)],
+            "22023",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) and len(value) < 60 else "",
 )

@@ -205,6 +205,19 @@ def test_promotion_moves_a_family_whatever_its_name(db: Connection, scripted: Sc
     assert diagnosis(db)["vector indexes"] == "ok"
 
 
+def test_vectors_lie_in_their_rows_in_every_partition(db: Connection, scripted: ScriptedService) -> None:
+    load(db, "bolts", 2)
+    db.execute("call cad.promote_family('bolts')")
+    db.execute("select cad.add_space('tiny', 3)")
+    storage = db.execute(
+        "select a.attrelid::regclass::text, string_agg(distinct a.attstorage, '') from pg_attribute as a"
+        " join pg_class as c on c.oid = a.attrelid where c.relkind in ('r', 'p') and c.relname like 'space_%'"
+        " and a.atttypid = 'halfvec'::regtype group by 1"
+    ).fetchall()
+    assert len(storage) == 5
+    assert {kind for _, kind in storage} == {"m"}
+
+
 def test_an_interrupted_promotion_goes_on(db: Connection, scripted: ScriptedService) -> None:
     """Prepared, then parts change family, go and come, then attached: the partition holds what it should."""
     queue(db, "bolts", 4)

@@ -17,9 +17,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from pgcad.encoders.e5 import MODEL_FILE
 from pgcad.encoders.fusion import FusionWeights
 from pgcad.encoders.image import BACKBONE_FILE
-from pgcad.encoders.text import SENTENCE_FILE
 from pgcad.errors import CadError
 
 FORMAT = "pgcad-towers-1"
@@ -30,7 +30,7 @@ _HINT = "Restore the weights that came with this version of pgcad, or make new o
 @cache
 def backbone_hashes() -> dict[str, str]:
     """sha256 of the frozen backbones installed here."""
-    return {"text_backbone": _sha256(SENTENCE_FILE), "image_backbone": _sha256(BACKBONE_FILE)}
+    return {"text_backbone": _sha256(MODEL_FILE), "image_backbone": _sha256(BACKBONE_FILE)}
 
 
 def save_checkpoint(folder: Path, towers: Mapping[str, torch.nn.Module], fusion: FusionWeights) -> None:

@@ -15,6 +15,7 @@ import pgcad
 from pgcad.encoders.checkpoint import load_checkpoint
 from pgcad.encoders.fusion import FusionWeights, fuse
 from pgcad.encoders.image import EfficientNetLite0, ImageTower, normalised
+from pgcad.encoders.precision import short_numbers
 from pgcad.encoders.shape import CLOUD, ShapeTower, shape_features
 from pgcad.encoders.text import SentenceEncoder, TextTower
 from pgcad.errors import CadError
@@ -22,8 +23,6 @@ from pgcad.errors import CadError
 DIM = 512
 # On a CPU, what the widest layer makes of more pictures fits no cache and costs a page fault for every page.
 PICTURES_AT_ONCE = {"cpu": 4, "cuda": 256}
-# With these instructions the image backbone takes less than half the time; its features keep a cosine above 0.999.
-SHORT_NUMBERS = "avx512_bf16"
 WEIGHTS = Path(pgcad.__file__).parent / "weights" / "cad"
 TOWERS: dict[str, type[nn.Module]] = {"text": TextTower, "image": ImageTower, "shape": ShapeTower}
 
@@ -32,8 +31,7 @@ class CadSpace:
     """Text, images and shapes as unit vectors of one 512-d space; the first 128 and 256 dimensions serve alone too.
 
     The service calls `embed_text` from one thread, `embed_image` and `embed_points` from another and `fuse` from its
-    event loop, all at once: that is safe, because they share nothing that they change. `embed_text` must not run twice
-    at once: the sentence encoder is a C library that does not promise to bear it.
+    event loop, all at once: that is safe, because they share nothing that they change.
     """
 
     name = "cad"
@@ -43,9 +41,9 @@ class CadSpace:
         self.version = version
         self.device = device
         self.fusion = fusion
-        self._sentences = SentenceEncoder()
+        self._sentences = SentenceEncoder(device)
         self._backbone = EfficientNetLite0.pretrained().to(device)
-        self._short_numbers = device.type == "cpu" and bool(torch.cpu.get_capabilities().get(SHORT_NUMBERS))
+        self._short_numbers = short_numbers(device)
         self.text_tower: TextTower = towers["text"]
         self.image_tower: ImageTower = towers["image"]
         self.shape_tower: ShapeTower = towers["shape"]

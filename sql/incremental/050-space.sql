@@ -43,8 +43,8 @@ comment on column cad.space_cad.shape_vec is 'Vector of the sampled points.';
 comment on column cad.space_cad.fused_vec is 'All of them in one vector; the one with the index.';
 comment on column cad.space_cad.encoder_version is 'Encoder that made the vectors.';
 
--- In the row, not beside it: a rerank reads four vectors of each of some hundred parts, and each look beside the row costs
--- as much as all the rest.
+-- In the row, not beside it: a rerank reads four vectors of each of some hundred parts, and each look beside the row
+-- costs as much as all the rest.
 alter table cad.space_cad
 alter column text_vec set storage main,
 alter column image_vec set storage main,

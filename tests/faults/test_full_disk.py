@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pwd
 import random
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from pgcad_load.cluster import SUPERUSER
 from psycopg.types.json import Jsonb
 from service_doubles.process import ServiceProcess
+from small_disk import mounted
 
 DISK_MB, FILE_BYTES = 8, 3_000_000
 
@@ -26,16 +26,8 @@ def small_disk() -> Iterator[Path]:
         Path(folder).chmod(0o755)
         disk = Path(folder) / "disk"
         disk.mkdir()
-        owner = pwd.getpwnam(SUPERUSER).pw_uid
-        mounted = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=700,uid={owner}", "tmpfs", disk],
-            capture_output=True,
-            check=False,
-        )
-        if mounted.returncode:
-            pytest.skip("only root may mount a small disk")
-        yield disk
-        subprocess.run(["umount", "--lazy", disk], check=True)
+        with mounted(disk, DISK_MB, pwd.getpwnam(SUPERUSER).pw_uid):
+            yield disk
 
 
 @pytest.fixture

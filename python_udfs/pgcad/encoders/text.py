@@ -49,9 +49,13 @@ class TextFeatures:
 
 
 def passage(report: Mapping[str, Any]) -> str:
-    """The text embedded for a part: its name, description and Chinese description, as far as known."""
-    parts = (report.get("name"), report.get("description"), report.get("description_zh"))
-    return ". ".join(str(part).strip().rstrip(".") for part in parts if part and str(part).strip())
+    """The text embedded for a part: its name, description and Chinese description, as far as known.
+
+    A description that begins with the name, as a generated one does, stands for both.
+    """
+    name, *descriptions = (str(report.get(key) or "").strip() for key in ("name", "description", "description_zh"))
+    told = any(description.startswith(name) for description in descriptions)
+    return ". ".join(part.rstrip(".") for part in ("" if told else name, *descriptions) if part)
 
 
 def clean(text: str) -> str:

@@ -151,3 +151,5 @@ def test_passage_joins_what_is_known() -> None:
     report = {"name": "Hex nut M8.", "description": None, "description_zh": "六角螺母"}
     assert passage(report) == "Hex nut M8. 六角螺母"
     assert passage({"name": None}) == ""
+    generated = {"name": "N-8", "description": "N-8. Part, 1 face.", "description_zh": "N-8。零件，1 个面。"}
+    assert passage(generated) == "N-8. Part, 1 face. N-8。零件，1 个面。"

@@ -87,6 +87,14 @@ def test_a_bad_file_fails_alone_and_says_why(
     assert service.analyse(b"good")["name"] == "good"
 
 
+def test_a_file_that_a_worker_crashed_on_has_a_second_chance(start: Start, tmp_path: Path) -> None:
+    service = start("--workers", "1")
+    first = service.analyse(b"good")["pid"]
+    assert service.analyse(b"crash once %s" % bytes(tmp_path / "mark"))["pid"] != first
+    assert service.failure(b"crash").sqlstate == "58000"
+    assert service.health()["workers"]["restarts"] == 3
+
+
 def test_a_slow_query_names_the_limit_of_queries(start: Start) -> None:
     service = start("--workers", "1", "--query-limit-s", "0.5")
     with pytest.raises(ServiceError, match=r"longer than 0\.5 s") as failed:

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,11 @@ Answer = tuple[dict[str, Any], list[bytes]]
 def misbehave(word: bytes) -> None:
     if word == b"crash":
         os.kill(os.getpid(), signal.SIGSEGV)
+    if word.startswith(b"crash once "):  # and leaves a mark, so that the next one lives
+        mark = Path(word.removeprefix(b"crash once ").decode())
+        if not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGSEGV)
     if word == b"hang":
         time.sleep(3600)
     if word == b"slow":

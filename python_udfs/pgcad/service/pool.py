@@ -24,6 +24,7 @@ from pgcad.service.process import resident_bytes
 MEMORY_CHECK_S = 0.05
 WARM_UP_LIMIT_S = 300.0
 CRASH_LIMIT_S = 1.0
+NATIVE_CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
 RESTART_DELAYS_S = (0.0, 1.0, 5.0, 30.0)
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LP_NUM_THREADS"), "1")
 
@@ -51,6 +52,7 @@ class _Job:
     request: bytes = field(compare=False)
     limit: TimeLimit = field(compare=False)
     answer: asyncio.Future[Frame] = field(compare=False)
+    crashed: bool = field(compare=False, default=False)
 
 
 class Worker:
@@ -115,8 +117,9 @@ class Worker:
 
     @property
     def output(self) -> str:
-        """The last of what the process printed."""
-        return b"".join(self._tail).decode(errors="replace")[-2000:]
+        """The last of what the process printed, without the list of modules that ends a report of faulthandler."""
+        text = b"".join(self._tail).decode(errors="replace")
+        return "\n".join(line for line in text.splitlines() if not line.startswith("Extension modules: "))[-2000:]
 
     @property
     def swollen(self) -> bool:
@@ -184,11 +187,13 @@ class Worker:
         code = await self._end(CRASH_LIMIT_S)
         if self._peak_mb > 0.8 * self._memory_mb:  # C++ aborts when an allocation is refused
             return self._memory_error()
-        return WorkerLost(
+        lost = WorkerLost(
             "58000",
             f"the geometry worker crashed on this file ({_ending(code)})",
             "The file is probably damaged; open it in a CAD system and export it again.",
         )
+        lost.by_itself = -code in NATIVE_CRASHES
+        return lost
 
     def _memory_error(self) -> CadError:
         return WorkerLost(
@@ -209,6 +214,9 @@ def _ending(code: int) -> str:
 
 class WorkerLost(CadError):
     """A job's error after which its worker must be replaced."""
+
+    by_itself = False
+    """Whether the worker's own code crashed, which after many files need not be the fault of this one."""
 
 
 async def receive_patiently(reader: asyncio.StreamReader, budget: ByteBudget) -> Frame | None:
@@ -304,20 +312,33 @@ class Pool:
                 outcome = WorkerLost("XX000", f"the geometry pool failed: {type(error).__name__}", hint, str(error))
             finally:
                 self.busy -= 1
-            _settle(job.answer, outcome)
-            if isinstance(outcome, WorkerLost):
-                self._log(
-                    "error",
-                    "worker_lost",
-                    worker_pid=worker.pid,
-                    sqlstate=outcome.sqlstate,
-                    reason=outcome.message,
-                    output=worker.output,
-                )
+            if not isinstance(outcome, WorkerLost):
+                _settle(job.answer, outcome)
+            else:
+                self._lose(worker, job, outcome)
                 return
             if worker.swollen:
                 break
         self._log("info", "worker_recycled", worker_pid=worker.pid)
+
+    def _lose(self, worker: Worker, job: _Job, error: WorkerLost) -> None:
+        """Log the end of a worker. A job that it crashed on has a second chance, in a new one: then it is the file."""
+        again = error.by_itself and not job.crashed
+        self._log(
+            "error",
+            "worker_lost",
+            worker_pid=worker.pid,
+            sqlstate=error.sqlstate,
+            reason=error.message,
+            again=again,
+            output=worker.output,
+        )
+        if again:
+            job.crashed = True
+            heapq.heappush(self._jobs, job)
+            self._arrived.set()
+        else:
+            _settle(job.answer, error)
 
     async def _next_job(self) -> _Job:
         while True:

@@ -69,9 +69,16 @@ def folder_of(path: Path, contents: dict[str, str]) -> Path:
 
 
 def start(dsn: str, *arguments: object) -> subprocess.Popen[str]:
-    """The same as a program of its own, to be interrupted."""
+    """The same as a program of its own, to be interrupted.
+
+    As from a terminal: a shell that started the tests in its background has them, and their children, ignore Ctrl-C.
+    """
     command = [sys.executable, "-m", "pgcad_load.cli", *map(str, arguments), "--dsn", dsn]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def states(db: Database) -> dict[str, int]:

@@ -10,7 +10,6 @@ of the service and its workers, found by the socket that they hold.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import report
 from pgcad.client import ServiceError, call, call_many
 
 TIMEOUT_MS = 300_000
@@ -74,10 +74,7 @@ def main() -> None:
     parser.add_argument("--parts", type=int, default=200)
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
-    result = json.dumps(measure(arguments.socket, step_files(arguments.folder, arguments.parts)), indent=2)
-    print(result)
-    if arguments.output:
-        arguments.output.write_text(result + "\n")
+    report.write(measure(arguments.socket, step_files(arguments.folder, arguments.parts)), arguments.output)
 
 
 if __name__ == "__main__":

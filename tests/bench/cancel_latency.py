@@ -9,9 +9,6 @@ one row is put into the queue and taken out again.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import shlex
 import socket
 import sys
 import tempfile
@@ -19,11 +16,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psycopg
+import report
 from psycopg import sql
 
 POINTS = "(select array_agg(array[i, i * i, 1]::real[]) from generate_series(1, 50) as i)"
@@ -130,18 +127,12 @@ def main() -> None:
         worst = measure(arguments.dsn, socket_path, arguments.repeats)
     known = [time_ms for times in worst.values() for time_ms in times.values() if time_ms is not None]
     result = {
-        "command": shlex.join(["python", *("DSN" if word == arguments.dsn else word for word in sys.argv)]),
-        "date": datetime.now(UTC).date().isoformat(),
-        "cpu_count": os.cpu_count(),
-        "load_average_1min": os.getloadavg()[0],
+        **report.circumstances(arguments.dsn),
         "repeats": arguments.repeats,
         "worst_ms": max(known),
         "worst_per_call": worst,
     }
-    text = json.dumps(result, indent=2) + "\n"
-    if arguments.output:
-        arguments.output.write_text(text)
-    print(text, end="")
+    report.write(result, arguments.output)
 
 
 if __name__ == "__main__":

@@ -12,19 +12,16 @@ cluster's backends, looked at every few seconds. Fetching the packages is not ti
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
 import psycopg
+import report
 from pgcad.cache import cache_folder
 from pgcad_load import cluster, kicad
 
@@ -96,19 +93,14 @@ def main() -> None:
     loaded = load(arguments.state, dsn, options)
     accounted = account(dsn)
     result = {
-        "command": shlex.join(["python", *sys.argv]),
-        "date": datetime.now(UTC).date().isoformat(),
-        "cpu_count": os.cpu_count(),
+        **report.circumstances(),
         "files": files,
         "accounted_before": before,
         "files_per_s": round((files - before) / loaded["elapsed_s"], 2),
         **loaded,
         **accounted,
     }
-    text = json.dumps(result, indent=2) + "\n"
-    if arguments.output:
-        arguments.output.write_text(text)
-    print(text, end="")
+    report.write(result, arguments.output)
 
 
 if __name__ == "__main__":

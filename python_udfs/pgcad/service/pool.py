@@ -312,11 +312,10 @@ class Pool:
                 outcome = WorkerLost("XX000", f"the geometry pool failed: {type(error).__name__}", hint, str(error))
             finally:
                 self.busy -= 1
-            if not isinstance(outcome, WorkerLost):
-                _settle(job.answer, outcome)
-            else:
+            if isinstance(outcome, WorkerLost):
                 self._lose(worker, job, outcome)
                 return
+            _settle(job.answer, outcome)
             if worker.swollen:
                 break
         self._log("info", "worker_recycled", worker_pid=worker.pid)

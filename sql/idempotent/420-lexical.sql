@@ -45,22 +45,26 @@ comment on function cad._lexical_terms(text) is
 
 create or replace function cad._part_numbers(query text)
 returns text[]
-language sql
+language plpgsql
 immutable strict parallel safe
 set search_path from current
 as $$
-    select array(
+declare
+    figures constant text := '[\d.,/x×*+-]{1,9}(mm|cm|m|in|inch|mil|[kmµunp]?[avwfhω]|[mkg]?hz|pins?|ways?|pol|°|%)?';
+    measure constant text := '^' || figures || '([/x×*+-]' || figures || ')*([²³]|\^\d)?$';
+begin
+    return array(
         select w.word
         from regexp_split_to_table(query, '\s+') as t (piece), lateral btrim(t.piece, '.,;:()[]"''') as w (word)
-        where w.word ~ '\d' and length(w.word) between 4 and 64
-            and w.word !~* '^[\d.,/x×*+-]{1,9}(mm|cm|m|in|inch|mil|[kmµunp]?[avwfhω]|[mkg]?hz|pins?|ways?|pol|°|%)?$'
+        where w.word ~ '\d' and length(w.word) between 4 and 64 and w.word !~ '=' and w.word !~* measure
         limit 8
-    )
+    );
+end
 $$;
 
 comment on function cad._part_numbers(text) is
 'Words of a query that may be a part number, perhaps a mistyped one: those with a digit, of four characters or more, that '
-'are no measure such as 2.54mm or 2x10, which any number would look like.';
+'are no measure such as 2.54mm, 2x10 or pitch=2mm, which any number would look like.';
 
 create or replace function cad._lexical_candidates(asked cad._query, filters jsonb, most int)
 returns uuid[]
@@ -75,6 +79,9 @@ declare
     spellings text[] := array[asked.words, upper(asked.words), lower(asked.words)];
     rare_terms tsquery[] := asked.terms[:asked.rare_terms];
 begin
+    if filters = '{}' then -- then every plan is the same one, and planning takes longer than looking
+        perform set_config('plan_cache_mode', 'force_generic_plan', true);
+    end if;
     return array(
         select found.model_id
         from (

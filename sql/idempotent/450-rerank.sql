@@ -49,7 +49,7 @@ begin
                     (
                         select max(similarity(m.part_number, n.number))
                         from unnest(($2).part_numbers) as n (number)
-                        where m.part_number %% n.number
+                        having max(similarity(m.part_number, n.number)) >= show_limit() -- as the operator %% means it
                     )
                 ) as lexical_score
             from unnest($1) as c (model_id)

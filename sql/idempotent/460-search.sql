@@ -4,14 +4,16 @@
 
 create or replace function cad._stage(stage text, started timestamptz, candidates int, detail jsonb)
 returns jsonb
-language sql
+language plpgsql
 volatile parallel safe
 set search_path from current
 as $$
-    select jsonb_build_object(
+begin
+    return jsonb_build_object(
         'stage', stage, 'detail', detail, 'candidates', candidates,
         'elapsed_ms', extract(epoch from clock_timestamp() - started) * 1000
-    )
+    );
+end
 $$;
 
 comment on function cad._stage(text, timestamptz, int, jsonb) is 'What one stage of a search did and how long it took.';

@@ -127,9 +127,10 @@ def test_a_mistyped_part_number_is_found(db: Database) -> None:
 
 
 def test_a_measure_is_no_part_number(db: Database) -> None:
-    query = "(2x10) 2.54mm 0603 100nF 5,08mm. 1/2inch 61300111121 ISO4014-M8x40, M8x40 [QFN-36_6x6mm] 6204-2R"
+    measures = "(2x10) 2.54mm 0603 100nF 5,08mm. 1/2inch pitch=2.50mm, 12.5mmx8mm 3.4*2.1mm^2"
+    query = f"{measures} 74H04 61300111121 ISO4014-M8x40, M8x40 [QFN-36_6x6mm] 6204-2R"
     found = db.execute("select cad._part_numbers(%s)", [query]).fetchone()
-    assert found == (["61300111121", "ISO4014-M8x40", "M8x40", "QFN-36_6x6mm", "6204-2R"],)
+    assert found == (["74H04", "61300111121", "ISO4014-M8x40", "M8x40", "QFN-36_6x6mm", "6204-2R"],)
 
 
 @pytest.mark.usefixtures("named", "encoder")

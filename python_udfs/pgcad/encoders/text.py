@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from pgcad.encoders.e5 import E5
-from pgcad.encoders.precision import short_numbers
+from pgcad.encoders.int8 import in_int8
+from pgcad.encoders.precision import eight_bits
 from pgcad.encoders.quantities import WIDTH as QUANTITY_WIDTH
 from pgcad.encoders.quantities import quantity_features
 from pgcad.errors import CadError
@@ -87,7 +88,7 @@ class SentenceEncoder:
 
     def __init__(self, device: torch.device | None = None) -> None:
         device = device or torch.device("cpu")
-        self._model = E5(torch.bfloat16 if short_numbers(device) else torch.float32).to(device)
+        self._model = in_int8(E5()) if eight_bits(device) else E5().to(device)
 
     def sentences(self, texts: Sequence[str], role: str = "query") -> NDArray[np.float32]:
         """(n, 384) unit vectors of the sentence encoder alone. Raises CadError 22023 as `features` does."""

@@ -15,7 +15,7 @@ CODE := $(if $(LINKED),$(shell find python_udfs loaders -type f -not -name '*.py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # two steps at once would both hold apt, or the environment
-.PHONY: help demo test up down psql dsn bench lint install lock clean system extension
+.PHONY: help demo test up down psql dsn bench eval lint install lock clean system extension
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /make \1\t/p' Makefile | expand -t 16
@@ -44,6 +44,9 @@ bench: up .venv/development  ## measure speed and memory of the local database
 	@for measure in cancel_latency search_latency; do \
 	    $(BIN)/python tests/bench/$$measure.py --dsn "$$($(BIN)/pgcad dsn --state $(STATE))" || exit 1; \
 	done
+
+eval: .venv/development  ## measure the encoders on all KiCad models (fetched when they are not there; takes half an hour)
+	@$(BIN)/pgcad eval
 
 lint: .venv/development extension  ## check every language of the repository
 	@tests/lint/run

@@ -72,7 +72,7 @@ def train(context: typer.Context) -> None:
 @app.command("eval", context_settings=PASS_THROUGH, add_help_option=False)
 def evaluate(context: typer.Context) -> None:
     """Measure the encoders (see `pgcad eval --help`)."""
-    from pgcad.training.evaluate import main
+    from pgcad.evaluation.command import main
 
     raise typer.Exit(main(context.args))
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from pgcad.errors import CadError
+from pgcad.geometry.brep_graph import CURVE_POINTS, GRID, BrepGraph, pack_graph
 from service_doubles.scripted import report
 
 Answer = tuple[dict[str, Any], list[bytes]]
@@ -45,7 +46,24 @@ def analyse(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
     part = report({"name": payloads[0].decode(), **header["metadata"]})
     points = np.zeros((2048, 6), np.float32).tobytes()
     views = np.arange(10 * 4 * 4 * 3, dtype=np.uint8).tobytes()
-    return {"report": {**part, "pid": os.getpid()}}, [b"mesh", points, b"thumbnail", *[b"view"] * 10, views]
+    brep = pack_graph(graph_of_areas(1.0, 2.0)) if payloads[0] == b"with brep" else b""
+    return {"report": {**part, "pid": os.getpid()}}, [b"mesh", points, b"thumbnail", *[b"view"] * 10, views, brep]
+
+
+def graph_of_areas(*areas_mm2: float) -> BrepGraph:
+    """Faces of these areas without form or neighbours."""
+    n = len(areas_mm2)
+    return BrepGraph(
+        np.zeros(n, np.uint8),
+        np.array(areas_mm2, np.float32),
+        np.zeros(n, np.float32),
+        np.zeros((n, 3), np.float32),
+        np.zeros((n, GRID, GRID, 7), np.float32),
+        np.zeros((0, 2), np.int32),
+        np.zeros(0, np.uint8),
+        np.zeros(0, np.float32),
+        np.zeros((0, CURVE_POINTS, 3), np.float32),
+    )
 
 
 def shape_points(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from pgcad.errors import CadError
+from pgcad.geometry.brep_graph import BrepGraph
 
 DIM = 512
 Matrix = NDArray[np.float32]
@@ -41,7 +42,16 @@ class TinySpace:
     def embed_points(self, clouds: Matrix) -> Matrix:
         return np.stack([vector_of(cloud.tobytes()) for cloud in clouds])
 
-    def fuse(self, text: Matrix | None = None, image: Matrix | None = None, shape: Matrix | None = None) -> Matrix:
-        total = np.sum([vector for vector in (text, image, shape) if vector is not None], axis=0)
+    def embed_brep(self, graphs: Sequence[BrepGraph]) -> Matrix:
+        return np.stack([vector_of(graph.area_mm2.tobytes()) for graph in graphs])
+
+    def fuse(
+        self,
+        text: Matrix | None = None,
+        image: Matrix | None = None,
+        shape: Matrix | None = None,
+        brep: Matrix | None = None,
+    ) -> Matrix:
+        total = np.sum([vector for vector in (text, image, shape, brep) if vector is not None], axis=0)
         fused: Matrix = total / np.linalg.norm(total)
         return fused

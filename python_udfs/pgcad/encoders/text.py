@@ -127,10 +127,13 @@ class TextTower(nn.Module):
             nn.Linear(hidden, dim),
         )
 
+        # Numbers have a straight way of their own: what 2.54 mm means does not depend on the words around.
+        self.numbers = nn.Linear(QUANTITY_WIDTH, dim, bias=False)
+
     def forward(self, features: TextFeatures) -> Tensor:
         count = (features.words > 0).sum(1, keepdim=True).clamp_min(1)
         words = self.words(features.words).sum(1) / count.sqrt()
         # Unit-length sentences have components near 0.05; bring them to the scale of the other inputs.
         sentence = features.sentence * SENTENCE_WIDTH**0.5
-        projected: Tensor = self.project(torch.cat([sentence, features.numbers, words], 1))
-        return normalize(projected, dim=1)
+        projected = self.project(torch.cat([sentence, features.numbers, words], 1))
+        return normalize(projected + self.numbers(features.numbers), dim=1)

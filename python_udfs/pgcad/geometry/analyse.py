@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pgcad.geometry.brep_graph import BrepGraph
 from pgcad.geometry.mesh import mesh_glb
 from pgcad.geometry.reading import Reading, cloud_reading, read
 from pgcad.geometry.report import make_report
@@ -27,6 +28,7 @@ class Analysis:
     view_pngs: list[bytes]
     views: NDArray[np.uint8]
     """(10, 224, 224, 3), RGB, in the order of `VIEWS`."""
+    brep: BrepGraph | None
 
 
 def analyse(data: bytes, fmt: str, metadata: Mapping[str, Any]) -> Analysis:
@@ -43,6 +45,7 @@ def analyse(data: bytes, fmt: str, metadata: Mapping[str, Any]) -> Analysis:
         thumbnail_png=_thumbnail(reading),
         view_pngs=[png_bytes(view) for view in views],
         views=views,
+        brep=reading.brep,
     )
 
 
@@ -73,4 +76,4 @@ def cloud_points(xyz: NDArray[np.floating]) -> NDArray[np.float32]:
 
 
 def _thumbnail(reading: Reading) -> bytes:
-    return png_bytes(render(reading.shape, [THUMBNAIL_VIEW], THUMBNAIL_SIZE, coloured=True)[0])
+    return png_bytes(render(reading.shape, [THUMBNAIL_VIEW], THUMBNAIL_SIZE, coloured=True, smooth=True)[0])

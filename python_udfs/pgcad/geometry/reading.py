@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pgcad.geometry.brep import brep_graph
+from pgcad.geometry.brep_graph import BrepGraph
 from pgcad.geometry.formats import CLOUDS, STEP, check_format
 from pgcad.geometry.limits import check_extent, check_file_bytes
 from pgcad.geometry.mesh import load_scene, scene_names, scene_surface, scene_unit
@@ -33,6 +35,8 @@ class Reading:
     names: list[str] = field(default_factory=list)
     component_count: int | None = None
     tree: list[dict[str, Any]] | None = None
+    brep: BrepGraph | None = None
+    """Where the format has a boundary representation."""
 
 
 def read(data: bytes, fmt: str, units: str | None = None) -> Reading:
@@ -54,6 +58,7 @@ def _read_step(data: bytes) -> Reading:
     with kernel_errors():
         surface = tessellate(model)
         properties = shape_properties(model.shape)
+        brep = brep_graph(model.shape)
     return Reading(
         kind="assembly" if model.tree else "part",
         shape=surface,
@@ -63,6 +68,7 @@ def _read_step(data: bytes) -> Reading:
         names=model.names,
         component_count=len(model.components),
         tree=model.tree,
+        brep=brep,
     )
 
 

@@ -25,15 +25,17 @@ ANGULAR_DEFLECTION_RAD = 0.5
 """Keeps small holes in large plates round: at least 13 segments a circle."""
 
 
-def tessellate(model: StepModel) -> Surface:
-    """Triangles of all components where they are placed, with the colours of their faces.
+def tessellate(model: StepModel, coarseness: float = 1.0) -> Surface:
+    """Triangles of all components where they are placed, with the colours of their faces; `coarseness` multiplies how
+    far they may deviate, in length and angle.
 
     Raises CadError 22023 when nothing of the file has a surface (points and curves only).
     """
     deflection_mm = float(
         np.clip(_diagonal_mm(model.shape) * RELATIVE_DEFLECTION, MIN_DEFLECTION_MM, MAX_DEFLECTION_MM)
     )
-    BRepMesh_IncrementalMesh(model.shape, deflection_mm, False, ANGULAR_DEFLECTION_RAD, False)
+    angle_rad = min(ANGULAR_DEFLECTION_RAD * coarseness, 1.5)
+    BRepMesh_IncrementalMesh(model.shape, deflection_mm * coarseness, False, angle_rad, False)
     faces: list[Surface] = []
     triangles = 0
     for component in model.components:

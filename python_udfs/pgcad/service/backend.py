@@ -18,9 +18,9 @@ from pgcad.service.dispatch import Answer, Request, Space, encode
 from pgcad.service.pool import Pool, TimeLimit
 
 # Texts have a thread of their own: a search must not wait behind the pictures of an ingest.
-THREADS = {"query": "text", "passage": "text", "image": "vision", "points": "vision"}
+THREADS = {"query": "text", "passage": "text", "image": "vision", "points": "vision", "brep": "vision"}
 # On a CPU, larger batches of pictures leave its caches and take longer per picture; a GPU wants them large.
-BATCH_ITEMS = {"query": 32, "passage": 8, "image": 5, "points": 8}
+BATCH_ITEMS = {"query": 32, "passage": 8, "image": 5, "points": 8, "brep": 4}
 GPU_BATCH_FACTOR = 16
 
 

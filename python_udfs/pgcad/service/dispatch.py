@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgcad.errors import CadError
+from pgcad.geometry.brep_graph import BrepGraph, unpack_graph
 from pgcad.geometry.limits import check_file_size
 from pgcad.service.batching import Matrix, VectorCache
 
@@ -35,7 +36,14 @@ class Space(Protocol):
     def embed_text(self, texts: Sequence[str], role: str = "query") -> Matrix: ...
     def embed_image(self, images: Sequence[NDArray[np.uint8]]) -> Matrix: ...
     def embed_points(self, clouds: Matrix) -> Matrix: ...
-    def fuse(self, text: Matrix | None = None, image: Matrix | None = None, shape: Matrix | None = None) -> Matrix: ...
+    def embed_brep(self, graphs: Sequence[BrepGraph]) -> Matrix: ...
+    def fuse(
+        self,
+        text: Matrix | None = None,
+        image: Matrix | None = None,
+        shape: Matrix | None = None,
+        brep: Matrix | None = None,
+    ) -> Matrix: ...
 
 
 class Backend(Protocol):
@@ -58,11 +66,13 @@ class Backend(Protocol):
 
 
 def encode(space: Space, kind: str, items: Sequence[Any]) -> Matrix:
-    """Embed items of a kind: `query` and `passage` texts, `image` pixels, `points` (2048, 6)."""
+    """Embed items of a kind: `query` and `passage` texts, `image` pixels, `points` (2048, 6), `brep` graphs."""
     if kind == "image":
         return space.embed_image(items)
     if kind == "points":
         return space.embed_points(np.stack(items))
+    if kind == "brep":
+        return space.embed_brep(items)
     return space.embed_text(items, role=kind)
 
 
@@ -142,7 +152,7 @@ async def embed_multi(header: dict[str, Any], payloads: Payloads, backend: Backe
 
 
 async def analyse(header: dict[str, Any], payloads: Payloads, backend: Backend) -> Answer:
-    """Read one part and embed its text, ten views and shape."""
+    """Read one part and embed its text, ten views, shape and B-rep, which counts in the fused vector alone."""
     from pgcad.encoders.text import passage
 
     if len(payloads) != 1 or not isinstance(header.get("format"), str):
@@ -153,13 +163,15 @@ async def analyse(header: dict[str, Any], payloads: Payloads, backend: Backend) 
     [(answer, parts)] = await backend.geometry(
         "analyse", [({"format": header["format"], "metadata": metadata}, payloads)]
     )
-    report, (mesh, points, thumbnail, *view_pngs, pixels) = answer["report"], parts
+    report, (mesh, points, thumbnail, *view_pngs, pixels, graph) = answer["report"], parts
     views = np.frombuffer(pixels, np.uint8).reshape(VIEWS, *_square(len(pixels) // (3 * VIEWS)), 3)
     [text] = await backend.encode("passage", [passage(report)])
     [shape] = await backend.encode("points", [_points(points)])
     view_vectors = await backend.encode("image", list(views))
     image = _unit(view_vectors.mean(axis=0))
-    rows = np.stack([text, image, shape, backend.space.fuse(text=text, image=image, shape=shape), *view_vectors])
+    brep = (await backend.encode("brep", [unpack_graph(graph)]))[0] if graph else None
+    fused = backend.space.fuse(text=text, image=image, shape=shape, brep=brep)
+    rows = np.stack([text, image, shape, fused, *view_vectors])
     header_out = {"version": backend.space.version, "dim": backend.space.dim, "report": report}
     return header_out, [mesh, points, thumbnail, *view_pngs, _bytes(rows)]
 

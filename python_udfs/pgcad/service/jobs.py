@@ -15,12 +15,16 @@ Job = Callable[[Mapping[str, Any], Sequence[bytes]], Answer]
 
 
 def analyse(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
-    """Payload: a file. Answer: report; mesh, points, thumbnail, ten view PNGs, the ten views as one uint8 array."""
+    """Payload: a file. Answer: report; mesh, points, thumbnail, ten view PNGs, the ten views as one uint8 array, and
+    the packed B-rep, which is empty where the format has none.
+    """
     from pgcad.geometry.analyse import analyse as read_part
+    from pgcad.geometry.brep_graph import pack_graph
 
     part = read_part(payloads[0], header["format"], header["metadata"])
-    points = part.points.astype("<f4").tobytes()
-    return {"report": part.report}, [part.mesh_glb, points, part.thumbnail_png, *part.view_pngs, part.views.tobytes()]
+    points, brep = part.points.astype("<f4").tobytes(), pack_graph(part.brep) if part.brep else b""
+    pictures = [part.thumbnail_png, *part.view_pngs, part.views.tobytes()]
+    return {"report": part.report}, [part.mesh_glb, points, *pictures, brep]
 
 
 def shape_points(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:

@@ -1,1 +1,1 @@
-"""How the weights of the default space are made and measured: data set, captions, losses, training, evaluation."""
+"""How the weights of the default space are made: features, losses, training."""

@@ -6,9 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from pgcad.encoders.brep import BrepTower, together
+from pgcad.encoders.image import ImageTower
 from pgcad.encoders.shape import ShapeTower
 from pgcad.encoders.text import TextFeatures
-from pgcad.training.corpus import CANONICAL_VIEWS, Corpus, augmented, shapes
+from pgcad.geometry.views import VIEWS
+from pgcad.training.tensors import Corpus, augmented, shapes
 
 _BATCH = 128
 
@@ -31,14 +34,28 @@ def shape_vectors(tower: ShapeTower, corpus: Corpus, pooled: Tensor | None = Non
 
 
 @torch.no_grad()
-def view_vectors(tower: nn.Module, corpus: Corpus) -> Tensor:
+def brep_pooled(tower: BrepTower, corpus: Corpus) -> Tensor:
+    """What the graph network sees of the parts' B-reps, (n, width)."""
+    rows = range(0, len(corpus.breps), _BATCH)
+    return torch.cat([tower.pooled(together(corpus.breps[start : start + _BATCH])) for start in rows])
+
+
+@torch.no_grad()
+def brep_vectors(tower: BrepTower, corpus: Corpus, pooled: Tensor | None = None) -> Tensor:
+    """(n, dim) of the parts' B-reps; `pooled` saves the graph network its work."""
+    measures = torch.cat([brep.measures for brep in corpus.breps])
+    return tower.head(brep_pooled(tower, corpus) if pooled is None else pooled, measures)
+
+
+@torch.no_grad()
+def view_vectors(tower: ImageTower, corpus: Corpus) -> Tensor:
     """(n, views, dim) of each view of each part, the ten canonical ones first."""
-    return torch.stack([tower(views) for views in corpus.views.float()])
+    return torch.stack([tower.head(views) for views in corpus.views.float()])
 
 
 def image_vectors(views: Tensor) -> Tensor:
     """(n, dim): the normalised mean of a part's canonical view vectors (n, views, dim)."""
-    return normalize(views[:, :CANONICAL_VIEWS].mean(1), dim=1)
+    return normalize(views[:, : len(VIEWS)].mean(1), dim=1)
 
 
 @torch.no_grad()

@@ -13,39 +13,35 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pgcad.corpus.parts import Part
+from pgcad.corpus.records import VIEWS_PER_LOOK, load_record
 from pgcad.encoders.image import EfficientNetLite0, normalised
+from pgcad.encoders.precision import short_numbers
 from pgcad.encoders.text import SentenceEncoder, TextFeatures, clean, with_terms
-from pgcad.training.dataset import load_record, record_file
+from pgcad.geometry.views import VIEWS
 
+FEATURE_VIEWS = (*range(len(VIEWS)), *range(len(VIEWS), len(VIEWS) + 4 * VIEWS_PER_LOOK, VIEWS_PER_LOOK))
+"""The canonical views and the first random one of each look."""
 _TEXT_BATCH = 64
 
 
-def image_file(folder: Path, key: str) -> Path:
-    return folder / f"{key}.views.npy"
-
-
-def prepare_images(keys: Sequence[str], folder: Path) -> None:
-    """Write the backbone features (views, 1280) float16 of each prepared part that lacks them; resumable.
-
-    The backbone runs in bfloat16 here: twice as fast, cosine to full precision above 0.999.
-    """
-    backbone = EfficientNetLite0.pretrained().bfloat16()
-    todo = [key for key in keys if not image_file(folder, key).exists() and record_file(folder, key).exists()]
+def image_features(backbone: EfficientNetLite0, parts: Sequence[Part], store: Path) -> NDArray[np.float16]:
+    """Backbone features (n, FEATURE_VIEWS, 1280) of each prepared part; kept in `store`, one file a part."""
     started = time.monotonic()
-    for done, key in enumerate(todo):
-        with torch.inference_mode():
-            views = backbone(normalised(load_record(folder, key).views()).bfloat16()).half().numpy()
-        partial = folder / f"{key}.views.partial.npy"
-        np.save(partial, views)
-        partial.rename(image_file(folder, key))
-        if done % 100 == 99:
-            rate = (done + 1) / (time.monotonic() - started)
-            print(f"pictures {done + 1}/{len(todo)}, {(len(todo) - done) / rate / 60:.0f} min left", flush=True)
-
-
-def load_images(keys: Sequence[str], folder: Path) -> NDArray[np.float16]:
-    """(n, views, 1280) of prepared parts."""
-    return np.stack([np.load(image_file(folder, key)) for key in keys])
+    short = short_numbers(torch.device("cpu"))
+    features = []
+    for done, part in enumerate(parts):
+        file = store / f"{part.key}.npy"
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            views = load_record(part.folder, part.key).views()
+            chosen = normalised([views[index] for index in FEATURE_VIEWS])
+            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=short):
+                np.save(file, backbone(chosen).half().numpy())
+        features.append(np.load(file))
+        if done % 500 == 499:
+            print(f"pictures {done + 1}/{len(parts)}, {time.monotonic() - started:.0f} s", flush=True)
+    return np.stack(features)
 
 
 def text_features(texts: Sequence[str], store: Path, role: str = "query") -> TextFeatures:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import math
 import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +18,34 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from pgcad.cache import cache_folder
-from pgcad.encoders.checkpoint import save_checkpoint
+from pgcad.corpus.captions import PASSAGE_TEXT, TEXTS_PER_PART, texts_of, training_rows
+from pgcad.corpus.kicad import prepare_rows, prepared_rows
+from pgcad.corpus.parts import Part
+from pgcad.corpus.records import load_record
+from pgcad.corpus.split import Row, read_split
+from pgcad.corpus.standard_parts import prepare_standard_parts
+from pgcad.corpus.twins import twin_labels
+from pgcad.encoders.brep import BrepTower, together
+from pgcad.encoders.checkpoint import save_checkpoint, state_sha256
 from pgcad.encoders.fusion import FusionWeights, fuse
 from pgcad.encoders.image import ImageTower
 from pgcad.encoders.shape import ShapeTower
 from pgcad.encoders.text import TextFeatures, TextTower
-from pgcad.training.captions import PASSAGE_TEXT, TEXTS_PER_PART, texts_of, training_rows
-from pgcad.training.corpus import Corpus, Part, augmented, load_corpus, noisy_whole, shapes
-from pgcad.training.dataset import Source, prepare
-from pgcad.training.encode import image_vectors, pooled_vectors, shape_vectors, text_vectors, view_vectors
-from pgcad.training.features import image_file, prepare_images, text_features
+from pgcad.evaluation.ranking import mean_by_family, ranks, recall
+from pgcad.training.encode import (
+    brep_pooled,
+    brep_vectors,
+    image_vectors,
+    pooled_vectors,
+    shape_vectors,
+    text_vectors,
+    view_vectors,
+)
+from pgcad.training.features import image_features, text_features
+from pgcad.training.image import Album, ImageOptions, ImageStudent, nearest_views, train_images
 from pgcad.training.losses import NestedInfoNce, same_part
-from pgcad.training.ranking import ranks, recall
-from pgcad.training.split import Row, read_split
-from pgcad.training.warehouse import prepare_warehouse
+from pgcad.training.pictures import load_pictures
+from pgcad.training.tensors import Corpus, augmented, load_corpus, noisy_whole, shapes
 
 _VIEWS_PER_STEP = 3
 _VALIDATION_DISTRACTORS = 1000
@@ -40,6 +56,7 @@ _WEIGHT_DECAY = 0.02
 _GRAPH_BATCH = 128
 _GRAPH_VARIANTS = 4
 _WORD_DROP = 0.15
+_MODALITY_DROP = 0.3
 
 
 @dataclass(frozen=True)
@@ -50,6 +67,7 @@ class Options:
     models: Path
     out: Path
     cache: Path
+    image_minutes: float
     graph_epochs: int
     epochs: int
     batch: int
@@ -62,13 +80,23 @@ class Options:
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """The parts to train on, the validation rows whose captions are queries, and the gallery they are looked for in,
+    which begins with their own parts.
+    """
+
+    training: list[Part]
+    queries: list[Row]
+    gallery: list[Part]
+
+
+@dataclass(frozen=True)
 class Material:
     """Everything in memory: training parts, their texts (n × TEXTS_PER_PART rows) and the validation set."""
 
     corpus: Corpus
     texts: TextFeatures
     captions: Tensor
-    files: Tensor
     validation: Corpus
     queries: TextFeatures
     targets: Tensor
@@ -77,30 +105,37 @@ class Material:
 
 @dataclass(frozen=True)
 class Seen:
-    """What the frozen graph network sees: of the training parts (n, variants, width), of the validation gallery."""
+    """What the frozen graph networks see of points and of B-reps: of the training parts, the points in variants
+    (n, variants, width), and of the validation gallery.
+    """
 
     training: Tensor
+    training_brep: Tensor
     validation: Tensor
+    validation_brep: Tensor
 
 
 class Towers(nn.Module):
     """The three towers and the temperature, trained together."""
 
-    def __init__(self) -> None:
+    def __init__(self, image: ImageTower) -> None:
         super().__init__()
-        self.text, self.image, self.shape = TextTower(), ImageTower(), ShapeTower()
+        self.text, self.image, self.shape, self.brep = TextTower(), image, ShapeTower(), BrepTower()
+        self.image.backbone.requires_grad_(False)
         self.loss = NestedInfoNce()
 
     def named(self) -> dict[str, nn.Module]:
-        return {"text": self.text, "image": self.image, "shape": self.shape}
+        return {"text": self.text, "image": self.image, "shape": self.shape, "brep": self.brep}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `pgcad train` with command-line `arguments`; returns the exit status."""
     options = _parse(arguments)
     torch.manual_seed(options.seed)
-    material = _material(options)
-    towers = Towers()
+    chosen = _prepared(options)
+    image = _image_tower(chosen.training, options)
+    material = _material(chosen, image, options)
+    towers = Towers(image)
     best = _fit(towers, material, options)
     print(f"best on validation: R@10 {best:.3f}; weights in {options.out}")
     return 0
@@ -113,6 +148,8 @@ def _parse(arguments: Sequence[str] | None) -> Options:
     out_help = "folder for the weights, which pgcad serve --weights then reads (default: %(default)s)"
     parser.add_argument("--out", type=Path, default=Path("weights/cad"), help=out_help)
     parser.add_argument("--cache", type=Path, default=cache_folder(), help="prepared data (default: %(default)s)")
+    image_help = "how long the image backbone learns, 0 for not at all (default: %(default)s); kept in --cache"
+    parser.add_argument("--image-minutes", type=float, default=60.0, help=image_help)
     parser.add_argument("--graph-epochs", type=int, default=6, help="epochs in which the graph network learns too")
     parser.add_argument("--epochs", type=int, default=80, help="epochs after that, for the projections alone")
     parser.add_argument("--batch", type=int, default=256)
@@ -125,46 +162,55 @@ def _parse(arguments: Sequence[str] | None) -> Options:
     return Options(**vars(parser.parse_args(arguments)))
 
 
-def prepare_rows(rows: Sequence[Row], models: Path, cache: Path, workers: int) -> Path:
-    """Prepare points, pictures and picture features of the rows' models; returns the folder that holds them."""
-    folder = cache / "prepared" / "kicad"
-    failed = prepare([Source(models / row.path, row.path) for row in rows], folder, workers)
-    for key in failed:
-        print(f"left out, could not be prepared: {key}")
-    prepare_images([row.path for row in rows], folder)
-    return folder
-
-
-def prepared_rows(rows: Sequence[Row], folder: Path) -> list[Row]:
-    """The rows that are ready to be used."""
-    return [row for row in rows if image_file(folder, row.path).exists()]
-
-
-def _material(options: Options) -> Material:
-    rows = read_split(options.split)
-    chosen = [row for row in rows if row.split in ("train", "val")]
-    folder = options.cache / "prepared" / "kicad"
-    if not options.only_prepared:
-        prepare_rows(chosen, options.models, options.cache, options.workers)
-    chosen = prepared_rows(chosen, folder)
-    rng = random.Random(options.seed)
-    training = training_rows(chosen)
-    parts = [
+def _prepared(options: Options) -> Chosen:
+    """Prepare what is not, and say what is learned from and what the weights are chosen by."""
+    rows = [row for row in read_split(options.split) if row.split in ("train", "val")]
+    folder = prepare_rows(rows, options.models, options.cache, options.workers, options.only_prepared)
+    rows = prepared_rows(rows, folder)
+    training = [
         Part(folder, row.path, tuple(texts_of(row, random.Random(row.path))), row.caption or row.path)
-        for row in training
+        for row in training_rows(rows)
     ]
-    parts += prepare_warehouse(options.cache, options.workers, options.only_prepared)
-    queries = [row for row in chosen if row.split == "val" and row.caption]
-    distractors = rng.sample(training, min(_VALIDATION_DISTRACTORS, len(training)))
+    training += prepare_standard_parts(options.cache, options.workers, options.only_prepared)
+    queries = [row for row in rows if row.split == "val" and row.caption]
+    others = training_rows(rows)
+    distractors = random.Random(options.seed).sample(others, min(_VALIDATION_DISTRACTORS, len(others)))
     gallery = [Part(folder, row.path, (), row.caption) for row in [*queries, *distractors]]
-    corpus = load_corpus(parts, halves=2)
-    print(f"{len(parts)} parts to train on, {len(queries)} validation queries in {len(gallery)} parts", flush=True)
+    print(f"{len(training)} parts to train on, {len(queries)} validation queries in {len(gallery)} parts", flush=True)
+    return Chosen(training, queries, gallery)
+
+
+def _image_tower(parts: Sequence[Part], options: Options) -> ImageTower:
+    """The image tower after its own lessons, from the cache where it has had them."""
+    if not options.image_minutes:
+        return ImageStudent().tower.eval()
+    digest = hashlib.sha256("\n".join(part.key for part in parts).encode()).hexdigest()[:12]
+    file = options.cache / "image-tower" / f"{digest}-{options.seed}-{options.image_minutes:g}.pt"
+    student = ImageStudent()
+    if file.exists():
+        student.load_state_dict(torch.load(file, weights_only=True))
+        return student.tower.eval()
+    keys = [part.key for part in parts]
+    album = Album(
+        load_pictures(parts, file.with_name(f"{digest}.pictures"), options.workers),
+        nearest_views(keys),
+        _labels([key.partition("/")[0] for key in keys]),
+        torch.from_numpy(twin_labels([load_record(part.folder, part.key).points for part in parts])),
+    )
+    train_images(student, album, ImageOptions(seed=options.seed, minutes=options.image_minutes))
+    torch.save(student.state_dict(), file)
+    return student.tower.eval()
+
+
+def _material(chosen: Chosen, image: ImageTower, options: Options) -> Material:
+    store = options.cache / "features" / state_sha256(image.backbone)
+    parts, queries = chosen.training, chosen.queries
+    corpus = load_corpus(parts, image_features(image.backbone, parts, store), halves=2)
     return Material(
         corpus=corpus,
         texts=_texts(parts, options.cache),
         captions=_labels([part.caption for part in parts]),
-        files=_labels(corpus.sha256),
-        validation=load_corpus(gallery),
+        validation=load_corpus(chosen.gallery, image_features(image.backbone, chosen.gallery, store)),
         queries=text_features([row.caption for row in queries], options.cache / "queries.npz"),
         targets=torch.arange(len(queries)),
         families=[row.family for row in queries],
@@ -233,12 +279,18 @@ def _fit(towers: Towers, material: Material, options: Options) -> float:
 
 
 def _freeze_graph(towers: Towers, material: Material, seed: int) -> Seen:
-    """Stop training the graph network; returns what it sees of the parts in several augmentations."""
-    for module in (towers.shape.point, towers.shape.fine, towers.shape.middle, towers.shape.wide, towers.shape.mix):
+    """Stop training the graph networks; returns what they see of the parts, of points in several augmentations."""
+    shape, brep = towers.shape, towers.brep
+    for module in (shape.point, shape.fine, shape.middle, shape.wide, shape.mix, brep.grid, brep.face, brep.rounds):
         module.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     variants = [pooled_vectors(towers.shape, material.corpus, generator).half() for _ in range(_GRAPH_VARIANTS)]
-    return Seen(torch.stack(variants, 1), pooled_vectors(towers.shape, material.validation))
+    return Seen(
+        torch.stack(variants, 1),
+        brep_pooled(brep, material.corpus),
+        pooled_vectors(shape, material.validation),
+        brep_pooled(brep, material.validation),
+    )
 
 
 def _rate(step: int, steps: int) -> float:
@@ -265,7 +317,8 @@ def _epoch(
     for step, rows in enumerate(order.split(batch), (epoch - begun) * per_epoch):
         for group in optimiser.param_groups:
             group["lr"] = options.learning_rate * _rate(step, epochs * per_epoch)
-        loss = _batch_loss(towers, material, rows, _shape(towers, material, rows, seen, generator), generator)
+        shape, brep = _shape(towers, material, rows, seen, generator), _brep(towers, material, rows, seen)
+        loss = _batch_loss(towers, material, rows, shape, brep, generator)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(towers.parameters(), 1.0)
@@ -285,24 +338,42 @@ def _shape(towers: Towers, material: Material, rows: Tensor, seen: Seen | None, 
     return towers.shape.head(seen.training[rows, variant].float(), noisy_whole(features, generator))
 
 
-def _batch_loss(towers: Towers, material: Material, rows: Tensor, shape: Tensor, generator: torch.Generator) -> Tensor:
-    """All pairs of modalities of the parts `rows`, and text with what the gallery holds: shape and views fused."""
+def _brep(towers: Towers, material: Material, rows: Tensor, seen: Seen | None) -> Tensor:
+    """Vectors of the B-reps of `rows`: through the graph network, or from what it saw."""
+    features = [material.corpus.breps[row] for row in rows.tolist()]
+    if seen is None:
+        vectors: Tensor = towers.brep(together(features))
+        return vectors
+    measures = torch.cat([brep.measures for brep in features])
+    return towers.brep.head(seen.training_brep[rows], measures)
+
+
+def _batch_loss(
+    towers: Towers, material: Material, rows: Tensor, shape: Tensor, brep: Tensor, generator: torch.Generator
+) -> Tensor:
+    """All pairs of modalities of the parts `rows`, and text with what the gallery holds: what is known, fused."""
     n = len(rows)
-    duplicates = same_part(material.captions[rows], material.files[rows])
+    duplicates = same_part(material.captions[rows], material.corpus.twins[rows])
     picked = torch.rand(n, TEXTS_PER_PART, generator=generator).topk(2).indices
     text, other_text = (
         towers.text(_thinned(material.texts[rows * TEXTS_PER_PART + picked[:, i]], generator)) for i in range(2)
     )
     views = material.corpus.views[rows]
     some = torch.rand(views.shape[:2], generator=generator).topk(_VIEWS_PER_STEP).indices
-    seen = towers.image(views[torch.arange(n).unsqueeze(1), some].float().flatten(0, 1)).view(n, _VIEWS_PER_STEP, -1)
+    seen = towers.image.head(views[torch.arange(n).unsqueeze(1), some].float().flatten(0, 1)).view(
+        n, _VIEWS_PER_STEP, -1
+    )
     view, image = seen[:, 0], normalize(seen[:, 1:].mean(1), dim=1)
+    known = torch.rand(n, 3, 1, generator=generator) >= _MODALITY_DROP
+    whole = normalize((torch.stack([image, shape, brep], 1) * known).sum(1) + 1e-3 * shape, dim=1)
     pairs = (
-        (1.0, text, normalize(image + shape, dim=1)),
-        (1.0, text, shape),
+        (1.0, text, whole),
+        (0.5, text, shape),
+        (1.0, text, brep),
         (0.5, text, image),
         (0.5, view, shape),
         (0.5, view, image),
+        (0.5, shape, brep),
         (0.25, text, other_text),
     )
     return torch.stack([weight * towers.loss(a, b, duplicates) for weight, a, b in pairs]).sum()
@@ -315,16 +386,20 @@ def _thinned(features: TextFeatures, generator: torch.Generator) -> TextFeatures
 
 
 def _choose_fusion(towers: Towers, material: Material, seen: Seen | None) -> tuple[FusionWeights, float]:
-    """The fusion weights with the best R@10 of captions against nameless validation parts, and that recall."""
+    """The fusion weights with the best R@10 of captions against nameless validation parts, and that recall: the mean of
+    what it is over queries and over families.
+    """
     towers.eval()
     text = text_vectors(towers.text, material.queries)
     shape = shape_vectors(towers.shape, material.validation, seen.validation if seen else None)
+    brep = brep_vectors(towers.brep, material.validation, seen.validation_brep if seen else None)
     image = image_vectors(view_vectors(towers.image, material.validation))
     found: dict[FusionWeights, tuple[float, float]] = {}
-    for image_weight in _WEIGHT_GRID:
-        weights = FusionWeights(text=1.0, image=image_weight, shape=1.0)
-        result = recall(ranks(text, fuse(weights, None, image, shape), material.targets), material.families)
-        found[weights] = (result.r10, result.r1)
+    for image_weight, brep_weight in product(_WEIGHT_GRID, _WEIGHT_GRID):
+        weights = FusionWeights(text=1.0, image=image_weight, shape=1.0, brep=brep_weight)
+        rank = ranks(text, fuse(weights, None, image, shape, brep), material.targets, material.validation.twins)
+        by_family = mean_by_family((rank < 10).tolist(), material.families)
+        found[weights] = ((recall(rank, 10) + by_family) / 2, recall(rank, 1))
     best = max(found, key=lambda weights: found[weights])
     return best, found[best][0]
 

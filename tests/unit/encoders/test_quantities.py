@@ -23,6 +23,9 @@ from pgcad.encoders.quantities import WIDTH, quantities, quantity_features
         ("2.54mm间距", "pitch_mm", [2.54]),
         ("2x05 pitch 2.54 mm", "pitch_mm", [2.54]),
         ("排针 2x05 间距2.54mm", "pitch_mm", [2.54]),
+        ("3.5mm pitch 5 pins", "pitch_mm", [3.5]),
+        ("3.5mm pitch 5 pins", "pins", [5.0]),
+        ("pin pitch=7.62*12.70mm^2", "pitch_mm", [7.62]),
         ("DIP-16 socket", "pins", [16.0]),
         ("number of pins: 15", "pins", [15.0]),
         ("16脚双列直插", "pins", [16.0]),
@@ -33,6 +36,14 @@ from pgcad.encoders.quantities import WIDTH, quantities, quantity_features
 )
 def test_roles(text: str, role: str, numbers: list[float]) -> None:
     assert quantities(text)[role] == pytest.approx(numbers)
+
+
+def test_a_screw_is_no_grid_of_pins() -> None:
+    assert quantities("M8x40").keys() == {"thread_mm", "length_mm", "number"}
+
+
+def test_a_model_number_is_no_pitch() -> None:
+    assert "pitch_mm" not in quantities("Bourns 3299P")
 
 
 def test_a_length_is_no_grid_of_pins() -> None:

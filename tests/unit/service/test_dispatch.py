@@ -75,6 +75,13 @@ def test_an_analysis_carries_fourteen_vectors_after_the_artifacts(backend: Inlin
     np.testing.assert_allclose(matrix[1], views / np.linalg.norm(views), rtol=1e-5)
 
 
+def test_a_boundary_representation_counts_in_the_fused_vector(backend: InlineBackend) -> None:
+    text, image, shape, fused = rows(ask(backend, "analyse", {"format": "step"}, b"with brep"))[:4]
+    brep = vector_of(jobs.graph_of_areas(1.0, 2.0).area_mm2.tobytes())
+    np.testing.assert_allclose(fused, backend.space.fuse(text, image, shape, brep), rtol=1e-6)
+    assert not np.allclose(fused, backend.space.fuse(text, image, shape))
+
+
 @pytest.mark.parametrize(
     ("op", "header", "sqlstate"),
     [

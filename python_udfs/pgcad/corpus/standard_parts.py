@@ -9,29 +9,27 @@ from pgcad_load.discovery import PartFile
 from pgcad_load.generation import generate
 from pgcad_load.warehouse import StandardPart, catalogue
 
-from pgcad.training.captions import shortened
-from pgcad.training.corpus import Part
-from pgcad.training.dataset import Source, prepare
-from pgcad.training.features import image_file, prepare_images
+from pgcad.corpus.captions import shortened
+from pgcad.corpus.parts import Part
+from pgcad.corpus.records import Source, prepare, record_file
 
 PARTS = 400
 
 
-def prepare_warehouse(cache: Path, workers: int, only_prepared: bool = False) -> list[Part]:
+def prepare_standard_parts(cache: Path, workers: int, only_prepared: bool = False) -> list[Part]:
     """The first PARTS parts of the catalogue, all families in turn, prepared like any other file."""
-    folder = cache / "prepared" / "warehouse"
+    folder = cache / "prepared" / "standard"
     parts = catalogue()[:PARTS]
     if not only_prepared:
-        files = generate(parts, cache / "generated" / "warehouse", workers)
+        files = generate(parts, cache / "generated" / "standard", workers)
         built = [file for file in files if isinstance(file, PartFile)]
         keys = [f"{file.path.parent.name}/{file.path.name}" for file in built]
         prepare([Source(file.path, key) for file, key in zip(built, keys, strict=True)], folder, workers)
-        prepare_images(keys, folder)
     named = [(f"{part.family}/{part.part_number}.step", part) for part in parts]
     return [
         Part(folder, key, texts_of(part, random.Random(key)), part.description)
         for key, part in named
-        if image_file(folder, key).exists()
+        if record_file(folder, key).exists()
     ]
 
 

@@ -1,9 +1,10 @@
-"""The prepared data set: one small file per part with its points and pictures, made once and resumed after a stop."""
+"""Prepared parts: one small file each with points, pictures and report, made once and resumed after a stop."""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import json
 import math
 import multiprocessing
 import os
@@ -11,15 +12,23 @@ import random
 import signal
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-RANDOM_VIEWS = 2
+from pgcad.errors import CadError
+from pgcad.geometry.brep_graph import BrepGraph
+from pgcad.geometry.reading import read
+from pgcad.geometry.report import make_report
+from pgcad.geometry.views import DRAWING, Look, View, png_bytes, render
+
+RANDOM_LOOKS = 4
+VIEWS_PER_LOOK = 4
 FILE_CPU_LIMIT_S = 60
 _NICENESS = 5
 _REPORT_S = 10.0
@@ -41,9 +50,22 @@ class Record:
     points: NDArray[np.float32]
     pngs: list[bytes]
     sha256: str
+    report: dict[str, Any]
+    """As docs/design.md describes it, of a part without a name."""
+    brep: BrepGraph | None
 
-    def views(self) -> list[NDArray[np.uint8]]:
-        return [np.asarray(Image.open(io.BytesIO(png)).convert("RGB")) for png in self.pngs]
+    def views(self, which: slice = slice(None)) -> list[NDArray[np.uint8]]:
+        """Pictures (224, 224, 3), RGB."""
+        return [np.asarray(Image.open(io.BytesIO(png)).convert("RGB")) for png in self.pngs[which]]
+
+
+@dataclass(frozen=True)
+class Shot:
+    """Some views in one look."""
+
+    look: Look
+    coloured: bool
+    views: tuple[View, ...]
 
 
 def record_file(folder: Path, key: str) -> Path:
@@ -56,7 +78,10 @@ def load_record(folder: Path, key: str) -> Record:
         ends = stored["png_ends"].tolist()
         pngs = stored["pngs"].tobytes()
         slices = zip([0, *ends[:-1]], ends, strict=True)
-        return Record(stored["points"], [pngs[start:end] for start, end in slices], str(stored["sha256"]))
+        report = json.loads(stored["report"].tobytes())
+        parts = {field.name: stored[f"brep_{field.name}"] for field in fields(BrepGraph) if "brep_grid" in stored}
+        brep = BrepGraph(**parts) if parts else None
+        return Record(stored["points"], [pngs[start:end] for start, end in slices], str(stored["sha256"]), report, brep)
 
 
 def prepare(
@@ -100,10 +125,28 @@ def prepare(
     return sorted(_failed_keys(folder) & {source.key for source in sources})
 
 
-def random_views(key: str) -> list[tuple[float, float]]:
-    """Azimuth and elevation in degrees of RANDOM_VIEWS directions, uniform on the sphere, fixed by `key`."""
+def random_view(rng: random.Random) -> View:
+    """From a direction that is uniform on the sphere."""
+    return View("random", rng.uniform(0, 360), math.degrees(math.asin(rng.uniform(-1, 1))))
+
+
+def random_look(rng: random.Random) -> Look:
+    """Light from anywhere before the part, and every shade of grey that still shows its faces."""
+    light = (rng.uniform(-1.5, 1.5), rng.uniform(-1.0, 1.5), rng.uniform(0.2, 1.0))
+    return Look(edges=rng.random() < 0.7, light=light, grey=rng.uniform(0.4, 0.95), ambient=rng.uniform(0.15, 0.5))
+
+
+def random_shots(key: str) -> list[Shot]:
+    """RANDOM_LOOKS shots, fixed by `key`: the first is a drawing, the second in colours."""
     rng = random.Random(key)
-    return [(rng.uniform(0, 360), math.degrees(math.asin(rng.uniform(-1, 1)))) for _ in range(RANDOM_VIEWS)]
+    return [
+        Shot(
+            DRAWING if number == 0 else random_look(rng),
+            number == 1,
+            tuple(random_view(rng) for _ in range(VIEWS_PER_LOOK)),
+        )
+        for number in range(RANDOM_LOOKS)
+    ]
 
 
 def _failed_keys(folder: Path) -> set[str]:
@@ -122,8 +165,6 @@ def _remaining(share: Sequence[Source], folder: Path) -> list[Source]:
 
 
 def _prepare_share(sources: Sequence[Source], folder: Path, cpu_limit_s: int) -> None:
-    from pgcad.errors import CadError
-
     os.nice(_NICENESS)
     for source in sources:
         # No handler: native code never returns to Python to run one, so the signal has to end the process. The clock
@@ -137,13 +178,14 @@ def _prepare_share(sources: Sequence[Source], folder: Path, cpu_limit_s: int) ->
 
 
 def _prepare_one(source: Source, folder: Path) -> None:
-    from pgcad.geometry.reading import read
-    from pgcad.geometry.views import VIEWS, View, png_bytes, render
-
     data = source.file.read_bytes()
     reading = read(data, source.file.suffix[1:].lower(), None)
-    extra = [View("random", azimuth, elevation) for azimuth, elevation in random_views(source.key)]
-    pngs = [png_bytes(view) for view in render(reading.shape, [*VIEWS, *extra])]
+    pictures = list(render(reading.shape))
+    for shot in random_shots(source.key):
+        pictures += list(render(reading.shape, shot.views, coloured=shot.coloured, look=shot.look))
+    pngs = [png_bytes(picture) for picture in pictures]
+    report = make_report(reading, {"name": "part"})
+    brep = asdict(reading.brep) if reading.brep else {}
     file = record_file(folder, source.key)
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial.npz")
@@ -153,5 +195,7 @@ def _prepare_one(source: Source, folder: Path) -> None:
         pngs=np.frombuffer(b"".join(pngs), np.uint8),
         png_ends=np.cumsum([len(png) for png in pngs]),
         sha256=np.array(hashlib.sha256(data).hexdigest()),
+        report=np.frombuffer(json.dumps(report).encode(), np.uint8),
+        **{f"brep_{name}": values for name, values in brep.items()},
     )
     partial.rename(file)

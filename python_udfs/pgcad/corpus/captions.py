@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from pgcad.training.split import Row
+from pgcad.corpus.split import Row
 
 GLOSSARY_FILE = Path(__file__).with_name("glossary.tsv")
 # Texts that say how a footprint was drawn, not what the part is.

@@ -1,0 +1,1 @@
+"""How well a space finds parts: galleries, tasks, baselines, intervals and the report."""

@@ -1,0 +1,91 @@
+"""The gallery: every part as the database would hold it, known by its geometry alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from pgcad.corpus.records import Record, load_record
+from pgcad.corpus.split import Row
+from pgcad.corpus.twins import twin_labels
+from pgcad.encoders.fusion import fuse
+from pgcad.encoders.space import CadSpace
+from pgcad.geometry.views import VIEWS
+
+_CHUNK = 32
+_CHUNKS_PER_SAVE = 30
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """n parts. Vectors made from geometry, none from text: views (n, 10, dim), image, shape, brep and fused
+    (n, dim); descriptions as pgcad makes them of nameless parts; `twins` (n,): the same number for parts whose surfaces
+    are the same, which no geometry can tell apart.
+    """
+
+    rows: list[Row]
+    views: Tensor
+    image: Tensor
+    shape: Tensor
+    brep: Tensor
+    fused: Tensor
+    descriptions: list[str]
+    descriptions_zh: list[str]
+    twins: Tensor
+
+    @property
+    def families(self) -> list[str]:
+        return [row.family for row in self.rows]
+
+    def queries(self, splits: Sequence[str], captioned: bool = False) -> Tensor:
+        """Numbers of the rows of these splits, of all or of those that have a caption."""
+        chosen = [i for i, row in enumerate(self.rows) if row.split in splits and (row.caption or not captioned)]
+        return torch.tensor(chosen)
+
+
+def encode_gallery(space: CadSpace, rows: Sequence[Row], folder: Path, cache: Path) -> Gallery:
+    """Encode prepared rows as the service does at loading; vectors are kept in `cache` under the space's version."""
+    records = [load_record(folder, row.path) for row in rows]
+    views, shape, brep = _vectors(
+        space, [row.path for row in rows], records, cache / "vectors" / f"{space.version}.npz"
+    )
+    image = normalize(views.mean(1), dim=1)
+    return Gallery(
+        list(rows),
+        views,
+        image,
+        shape,
+        brep,
+        fuse(space.fusion, None, image, shape, brep),
+        [record.report["description"] for record in records],
+        [record.report["description_zh"] for record in records],
+        torch.from_numpy(twin_labels([record.points for record in records])),
+    )
+
+
+def _vectors(
+    space: CadSpace, keys: Sequence[str], records: Sequence[Record], store: Path
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Vectors of views (n, 10, dim), shapes and B-reps (n, dim), read from `store` as far as it has them."""
+    known = dict(np.load(store)) if store.exists() else {}
+    missing = [index for index, key in enumerate(keys) if key not in known]
+    for start in range(0, len(missing), _CHUNK):
+        chunk = missing[start : start + _CHUNK]
+        pictures = [picture for index in chunk for picture in records[index].views(slice(len(VIEWS)))]
+        views = space.embed_image(pictures).reshape(len(chunk), len(VIEWS), -1)
+        shapes = space.embed_points(np.stack([records[index].points for index in chunk]))
+        breps = space.embed_brep([brep for index in chunk if (brep := records[index].brep)])
+        for index, of_views, of_shape, of_brep in zip(chunk, views, shapes, breps, strict=True):
+            known[keys[index]] = np.vstack([of_views, of_shape, of_brep])
+        if start // _CHUNK % _CHUNKS_PER_SAVE == _CHUNKS_PER_SAVE - 1 or chunk[-1] == missing[-1]:
+            print(f"gallery {start + len(chunk)}/{len(missing)}", flush=True)
+            store.parent.mkdir(parents=True, exist_ok=True)
+            np.savez(store, **known)
+    vectors = torch.from_numpy(np.stack([known[key] for key in keys]))
+    return vectors[:, :-2], vectors[:, -2], vectors[:, -1]

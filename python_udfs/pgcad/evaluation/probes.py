@@ -1,0 +1,112 @@
+"""What somebody who looks for a part may hold in hands: a picture, a drawing, another file of it, a scan.
+
+Made from the part's own STEP file with random numbers that are drawn anew in every run.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import trimesh
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from pgcad.corpus.records import random_look, random_view
+from pgcad.geometry.analyse import cloud_points
+from pgcad.geometry.reading import read
+from pgcad.geometry.sampling import sample_surface
+from pgcad.geometry.step import read_step
+from pgcad.geometry.surface import Surface
+from pgcad.geometry.tessellate import tessellate
+from pgcad.geometry.units import MILLIMETRES
+from pgcad.geometry.views import DRAWING, render
+
+NOISE = 0.01
+"""Standard deviation of noise, of the radius of the part's bounding sphere (as ModelNet-C's jitter)."""
+COARSER = (2.0, 5.0)
+"""How much coarser another program may triangulate than pgcad does."""
+MESH_FORMATS = ("stl", "ply", "obj", "off", "glb")
+SHAPE_PROBES = ("turned, other format", "turned, other triangles", "turned, noise", "all of it, in inches")
+_METRES = ("glb",)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Pictures uint8 (224, 224, 3); clouds float32 (2048, 6) in mm by the names of SHAPE_PROBES; a scan of one side."""
+
+    picture: NDArray[np.uint8]
+    drawing: NDArray[np.uint8]
+    clouds: dict[str, NDArray[np.float32]]
+    scan: NDArray[np.float32]
+
+
+def probes(files: Sequence[Path], seed: int, workers: int) -> Iterator[Probe]:
+    """One probe per file, in their order."""
+    jobs = [(file, f"{seed} {number}") for number, file in enumerate(files)]
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        yield from pool.imap(_probe_of, jobs, chunksize=4)
+
+
+def probe(file: Path, seed: str) -> Probe:
+    """A probe of one STEP file; the same for the same seed. Raises CadError as reading does."""
+    rng = Random(seed)
+    data = file.read_bytes()
+    surface = tessellate(read_step(data))
+    coarse = tessellate(read_step(data), rng.uniform(*COARSER))
+    view = [random_view(rng)]
+    clouds = [
+        read(_file(turned(surface, rng), fmt := rng.choice(MESH_FORMATS), "mm"), fmt).points,
+        sample_surface(turned(coarse, rng), seed=rng.getrandbits(32)),
+        cloud_points(noisy(sample_surface(turned(surface, rng), seed=rng.getrandbits(32))[:, :3], rng)),
+        cloud_points(noisy(_in_inches(turned(coarse, rng), rng)[:, :3], rng)),
+    ]
+    return Probe(
+        picture=render(surface, view, look=random_look(rng))[0],
+        drawing=render(surface, view, look=DRAWING)[0],
+        clouds=dict(zip(SHAPE_PROBES, clouds, strict=True)),
+        scan=_scan(turned(surface, rng), rng),
+    )
+
+
+def turned(surface: Surface, rng: Random) -> Surface:
+    """The surface in a random orientation (uniform on SO(3)) and place."""
+    rotation = Rotation.random(rng=np.random.default_rng(rng.getrandbits(64)))
+    shift = [rng.uniform(-50, 50) for _ in range(3)]
+    return replace(surface, vertices_mm=rotation.apply(surface.vertices_mm) + shift)
+
+
+def noisy(points: NDArray[np.floating], rng: Random) -> NDArray[np.float64]:
+    """Points (n, 3) moved by normal noise of NOISE times the radius of their bounding sphere."""
+    radius = float(np.linalg.norm(points - (points.max(0) + points.min(0)) / 2, axis=1).max())
+    jitter = np.random.default_rng(rng.getrandbits(64)).normal(0, NOISE * radius, points.shape)
+    return np.asarray(points + jitter, np.float64)
+
+
+def _probe_of(job: tuple[Path, str]) -> Probe:
+    return probe(*job)
+
+
+def _file(surface: Surface, fmt: str, unit: str) -> bytes:
+    """The surface as another program would export it."""
+    scale = 1 / MILLIMETRES["m" if fmt in _METRES else unit]
+    mesh = trimesh.Trimesh(surface.vertices_mm * scale, surface.triangles, process=False, validate=False)
+    written = (trimesh.Scene(mesh) if fmt in _METRES else mesh).export(file_type=fmt)
+    return written if isinstance(written, bytes) else written.encode()
+
+
+def _in_inches(surface: Surface, rng: Random) -> NDArray[np.float32]:
+    """Points of the surface after a trip through an STL file in inches whose reader was told so."""
+    return read(_file(surface, "stl", "inch"), "stl", "inch").points
+
+
+def _scan(surface: Surface, rng: Random) -> NDArray[np.float32]:
+    """What a scanner on one side sees, with noise: points whose surface faces it."""
+    points = sample_surface(surface, seed=rng.getrandbits(32))
+    towards = Rotation.random(rng=np.random.default_rng(rng.getrandbits(64))).as_matrix()[0]
+    facing = points[points[:, 3:] @ towards > 0, :3]
+    return cloud_points(noisy(facing, rng))

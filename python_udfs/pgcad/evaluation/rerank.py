@@ -1,0 +1,79 @@
+"""What each score should count when parts are ranked: the evidence behind the rows of cad.fusion_weight.
+
+    python -m pgcad.evaluation.rerank --split FILE --models FOLDER
+
+Queries are pictures and scans of the validation rows; the gallery is every validation and training row with its
+caption. Prints recall for each mix of scores, best first.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pgcad.cache import cache_folder
+from pgcad.corpus.kicad import prepared_rows
+from pgcad.corpus.split import Row, read_split
+from pgcad.encoders.space import CadSpace
+from pgcad.evaluation.gallery import encode_gallery
+from pgcad.evaluation.probes import probes
+from pgcad.evaluation.ranking import ranks_of, recall
+from pgcad.evaluation.tasks import best_view, encode_probes
+
+_SHARES = (0.0, 0.1, 0.25, 0.5, 1.0)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the tables for command-line `arguments`; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m pgcad.evaluation.rerank", description=__doc__)
+    parser.add_argument("--split", type=Path, required=True, help="split file: path, split, series, caption, tags")
+    parser.add_argument("--models", type=Path, required=True, help="folder the paths of the split file start from")
+    parser.add_argument("--cache", type=Path, default=cache_folder(), help="prepared data (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="processes that read files")
+    parser.add_argument("--seed", type=int, default=1, help="of pictures and scans (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    folder = options.cache / "prepared" / "kicad"
+    rows = [row for row in prepared_rows(read_split(options.split), folder) if row.split in ("train", "val")]
+    space = CadSpace.load(None, "cpu")
+    gallery = encode_gallery(space, rows, folder, options.cache)
+    queries = gallery.queries(("val",))
+    files = [options.models / rows[row].path for row in queries.tolist()]
+    asked = encode_probes(space, queries, probes(files, options.seed, options.workers))
+    text = torch.from_numpy(space.embed_text([_passage(row) for row in rows], "passage"))
+    print(f"{len(queries)} validation queries in {len(rows)} parts, {space.version}, seed {options.seed}\n")
+    picture, scan = asked.picture, asked.scan
+    own = {"picture": best_view(picture, gallery.views), "scan": scan @ gallery.shape.T}
+    others = {
+        "picture": {"text": picture @ text.T, "shape": picture @ gallery.shape.T},
+        "scan": {"text": scan @ text.T, "image": scan @ gallery.image.T},
+    }
+    for kind in own:
+        show(kind, queries, own[kind], others[kind], gallery.twins)
+    return 0
+
+
+def show(kind: str, targets: Tensor, own: Tensor, others: dict[str, Tensor], twins: Tensor) -> None:
+    """Print recall for the query's own score plus shares of the two other ones, best first."""
+    names = list(others)
+    mixes = []
+    for shares in product(_SHARES, repeat=len(names)):
+        scores = own + sum(share * others[name] for share, name in zip(shares, names, strict=True))
+        rank = ranks_of(scores, targets, twins)
+        mixes.append((recall(rank, 1), recall(rank, 10), shares))
+    print(f"| {kind} query: share of {', of '.join(names)} | R@1 | R@10 |\n|---|---|---|")
+    for first, ten, shares in sorted(mixes, reverse=True)[:8]:
+        print(f"| {', '.join(map(str, shares))} | {first:.3f} | {ten:.3f} |")
+    print()
+
+
+def _passage(row: Row) -> str:
+    return f"{Path(row.path).stem}. {row.caption}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

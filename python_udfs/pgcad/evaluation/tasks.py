@@ -1,0 +1,154 @@
+"""The questions that a space is measured by, each with the rank of the right part for every query."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from pgcad.corpus.captions import chinese
+from pgcad.encoders.space import CadSpace
+from pgcad.evaluation.gallery import Gallery
+from pgcad.evaluation.lexical import lexical_scores
+from pgcad.evaluation.probes import SHAPE_PROBES, Probe
+from pgcad.evaluation.ranking import ranks, ranks_of
+
+NESTED_DIMS = (128, 256)
+_CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Task:
+    """`rows` (n,): numbers of the queries' parts in the gallery; `rank` (n,): where each was found, 0 = first;
+    `baseline` (n,): where words alone find it, for questions in words.
+    """
+
+    name: str
+    rows: Tensor
+    rank: Tensor
+    baseline: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Vectors (n, dim) of what is asked for the gallery's parts `rows` (n,)."""
+
+    rows: Tensor
+    picture: Tensor
+    drawing: Tensor
+    clouds: dict[str, Tensor]
+    scan: Tensor
+
+
+def text_tasks(space: CadSpace, gallery: Gallery, rows: Tensor, rng: Random) -> list[Task]:
+    """Captions in English and Chinese against parts without names; the shorter vectors too."""
+    english = [gallery.rows[row].caption for row in rows.tolist()]
+    translated = [chinese(caption, rng) or caption for caption in english]
+    tasks = []
+    for name, texts, descriptions in (
+        ("text, English", english, gallery.descriptions),
+        ("text, Chinese", translated, gallery.descriptions_zh),
+    ):
+        vectors = text_vectors(space, texts)
+        baseline = ranks_of(lexical_scores(texts, descriptions), rows, gallery.twins)
+        tasks.append(Task(name, rows, ranks(vectors, gallery.fused, rows, gallery.twins), baseline))
+        tasks += [
+            Task(
+                f"{name}, first {dim} dimensions",
+                rows,
+                ranks(_first(vectors, dim), _first(gallery.fused, dim), rows, gallery.twins),
+            )
+            for dim in NESTED_DIMS
+        ]
+    return tasks
+
+
+def encode_probes(space: CadSpace, rows: Tensor, probes: Iterable[Probe]) -> Questions:
+    """Vectors of what the probes hold."""
+    pictures, drawings, scans = [], [], []
+    clouds: dict[str, list[Tensor]] = {name: [] for name in SHAPE_PROBES}
+    for done, probe in enumerate(probes, 1):
+        vectors = torch.from_numpy(space.embed_image([probe.picture, probe.drawing]))
+        pictures.append(vectors[0])
+        drawings.append(vectors[1])
+        points = np.stack([*(probe.clouds[name] for name in SHAPE_PROBES), probe.scan])
+        *of_clouds, of_scan = torch.from_numpy(space.embed_points(points))
+        for name, vector in zip(SHAPE_PROBES, of_clouds, strict=True):
+            clouds[name].append(vector)
+        scans.append(of_scan)
+        if done % 100 == 0:
+            print(f"questions {done}/{len(rows)}", flush=True)
+    stacked = {name: torch.stack(vectors) for name, vectors in clouds.items()}
+    return Questions(rows, torch.stack(pictures), torch.stack(drawings), stacked, torch.stack(scans))
+
+
+def picture_tasks(gallery: Gallery, questions: Questions) -> list[Task]:
+    """A picture from a random side, shaded or drawn, against the best of each part's ten views."""
+    return [
+        Task(name, questions.rows, ranks_of(best_view(vectors, gallery.views), questions.rows, gallery.twins))
+        for name, vectors in (
+            ("picture from a random side", questions.picture),
+            ("line drawing from a random side", questions.drawing),
+        )
+    ]
+
+
+def shape_tasks(gallery: Gallery, questions: Questions) -> list[Task]:
+    """Other files and scans of a part, among all parts and among those of its series."""
+    rows, tasks = questions.rows, []
+    series = _labels([row.series for row in gallery.rows])
+    siblings = torch.bincount(series)[series[rows]] > 1
+    others = series.unsqueeze(0) != series[rows].unsqueeze(1)
+    for name, vectors in {**questions.clouds, "scan of one side": questions.scan}.items():
+        scores = vectors @ gallery.shape.T
+        tasks.append(Task(f"shape: {name}", rows, ranks_of(scores, rows, gallery.twins)))
+        within = ranks_of(scores.masked_fill(others, -torch.inf), rows, gallery.twins)
+        tasks.append(Task(f"shape: {name}, among its series", rows[siblings], within[siblings]))
+    return tasks
+
+
+def together_tasks(space: CadSpace, gallery: Gallery, questions: Questions) -> list[Task]:
+    """Text, picture and a scan of one side, alone and together, of the parts that have a caption."""
+    captioned = torch.tensor([bool(gallery.rows[row].caption) for row in questions.rows.tolist()])
+    rows = questions.rows[captioned]
+    text = text_vectors(space, [gallery.rows[row].caption for row in rows.tolist()])
+    alone = {
+        "text": text @ gallery.fused.T,
+        "picture": best_view(questions.picture[captioned], gallery.views),
+        "scan": questions.scan[captioned] @ gallery.shape.T,
+    }
+    asked = {**alone, "text, picture and scan": torch.stack(list(alone.values())).sum(0)}
+    return [Task(f"together: {name}", rows, ranks_of(scores, rows, gallery.twins)) for name, scores in asked.items()]
+
+
+def text_vectors(space: CadSpace, texts: Sequence[str]) -> Tensor:
+    """(n, dim) of queries."""
+    return _in_chunks(lambda chunk: space.embed_text(chunk), texts)
+
+
+def best_view(pictures: Tensor, views: Tensor) -> Tensor:
+    """Cosines (n, m) of pictures (n, dim) with the best of each part's views (m, 10, dim), as search counts them."""
+    best = pictures @ views[:, 0].T
+    for number in range(1, views.shape[1]):
+        best = torch.maximum(best, pictures @ views[:, number].T)
+    return best
+
+
+def _in_chunks(encode: Callable[[list[str]], np.ndarray], texts: Sequence[str]) -> Tensor:
+    chunks = [list(texts[start : start + _CHUNK]) for start in range(0, len(texts), _CHUNK)]
+    return torch.from_numpy(np.concatenate([encode(chunk) for chunk in chunks]))
+
+
+def _first(vectors: Tensor, dim: int) -> Tensor:
+    """The first `dim` dimensions of unit vectors, as unit vectors."""
+    return normalize(vectors[:, :dim], dim=1)
+
+
+def _labels(names: Sequence[str]) -> Tensor:
+    numbers: dict[str, int] = {}
+    return torch.tensor([numbers.setdefault(name, len(numbers)) for name in names])

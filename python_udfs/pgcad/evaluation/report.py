@@ -72,7 +72,7 @@ def _of_families(hits: np.ndarray, families: Sequence[str]) -> dict[str, list[fl
 def _lines(result: Mapping[str, Any]) -> Iterator[str]:
     yield f"# Encoders, {result['version']}, {result['date']}\n"
     yield (
-        f"Gallery: all {result['gallery']} parts, known by pictures and points alone; {result['twins']} of them have a"
+        f"Gallery: all {result['gallery']} parts, known by its geometry alone; {result['twins']} of them have a"
         " twin of the same surface, which counts as the part itself. Every figure over queries and averaged over"
         " families, with its 95 % interval. *Words* is what tf–idf finds by the generated descriptions. Made by:\n"
     )

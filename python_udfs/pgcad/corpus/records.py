@@ -179,7 +179,7 @@ def _prepare_share(sources: Sequence[Source], folder: Path, cpu_limit_s: int) ->
 
 def _prepare_one(source: Source, folder: Path) -> None:
     data = source.file.read_bytes()
-    reading = read(data, source.file.suffix[1:].lower(), None)
+    reading = read(data, source.file.suffix[1:].lower(), with_brep=True)
     pictures = list(render(reading.shape))
     for shot in random_shots(source.key):
         pictures += list(render(reading.shape, shot.views, coloured=shot.coloured, look=shot.look))

@@ -101,7 +101,7 @@ def picture_tasks(gallery: Gallery, questions: Questions) -> list[Task]:
 def shape_tasks(gallery: Gallery, questions: Questions) -> list[Task]:
     """Other files and scans of a part, among all parts and among those of its series."""
     rows, tasks = questions.rows, []
-    series = _labels([row.series for row in gallery.rows])
+    series = torch.from_numpy(np.unique([row.series for row in gallery.rows], return_inverse=True)[1])
     siblings = torch.bincount(series)[series[rows]] > 1
     others = series.unsqueeze(0) != series[rows].unsqueeze(1)
     for name, vectors in {**questions.clouds, "scan of one side": questions.scan}.items():
@@ -147,8 +147,3 @@ def _in_chunks(encode: Callable[[list[str]], np.ndarray], texts: Sequence[str]) 
 def _first(vectors: Tensor, dim: int) -> Tensor:
     """The first `dim` dimensions of unit vectors, as unit vectors."""
     return normalize(vectors[:, :dim], dim=1)
-
-
-def _labels(names: Sequence[str]) -> Tensor:
-    numbers: dict[str, int] = {}
-    return torch.tensor([numbers.setdefault(name, len(numbers)) for name in names])

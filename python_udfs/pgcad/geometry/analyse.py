@@ -36,7 +36,7 @@ def analyse(data: bytes, fmt: str, metadata: Mapping[str, Any]) -> Analysis:
 
     Raises CadError for anything that is wrong with the file.
     """
-    reading = read(data, fmt, metadata.get("units"))
+    reading = read(data, fmt, metadata.get("units"), with_brep=True)
     views = render(reading.shape)
     return Analysis(
         report=make_report(reading, metadata),

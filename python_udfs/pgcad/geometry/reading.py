@@ -36,29 +36,29 @@ class Reading:
     component_count: int | None = None
     tree: list[dict[str, Any]] | None = None
     brep: BrepGraph | None = None
-    """Where the format has a boundary representation."""
+    """Where it was asked for and the format has a boundary representation."""
 
 
-def read(data: bytes, fmt: str, units: str | None = None) -> Reading:
+def read(data: bytes, fmt: str, units: str | None = None, with_brep: bool = False) -> Reading:
     """Read a file of any format.
 
     `units` says what a mesh's or cloud's numbers are (`mm`, `cm`, `m`, `inch`, `ft`, `um`), over what the file or its
-    standard says; STEP files say it themselves.
+    standard says; STEP files say it themselves. The graph of the faces takes some time and is made on demand.
     Raises CadError.
     """
     check_file_bytes(data)
     name = check_format(data, fmt)
     if name in STEP:
-        return _read_step(data)
+        return _read_step(data, with_brep)
     return _read_cloud(data, name, units) if name in CLOUDS else _read_mesh(data, name, units)
 
 
-def _read_step(data: bytes) -> Reading:
+def _read_step(data: bytes, with_brep: bool) -> Reading:
     model = read_step(data)
     with kernel_errors():
         surface = tessellate(model)
         properties = shape_properties(model.shape)
-        brep = brep_graph(model.shape)
+        brep = brep_graph(model.shape) if with_brep else None
     return Reading(
         kind="assembly" if model.tree else "part",
         shape=surface,

@@ -80,6 +80,6 @@ def test_a_packed_graph_is_the_same_graph(box: BrepGraph) -> None:
 
 
 def test_a_step_file_comes_with_its_graph_and_a_mesh_without(to_step: StepMaker) -> None:
-    graph = read(to_step(Box(1, 2, 3), "inch"), "step").brep
+    graph = read(to_step(Box(1, 2, 3), "inch"), "step", with_brep=True).brep
     assert graph is not None
     assert graph.length_mm.max() == pytest.approx(3 * 25.4, rel=1e-4)

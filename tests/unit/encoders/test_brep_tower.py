@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from build123d import Box, Compound, Cylinder, Pos, Rot
-from pgcad.encoders.brep import MEASURE_WIDTH, BrepTower, brep_features, measures_mm
+from pgcad.encoders.brep import MEASURE_WIDTH, BrepTower, brep_features
 from pgcad.encoders.log_grid import log_waves
 from pgcad.geometry.brep import brep_graph
 from pgcad.geometry.brep_graph import BrepGraph
@@ -44,16 +44,6 @@ def test_alone_and_in_a_batch_the_vector_is_the_same(tower: BrepTower) -> None:
     alone = np.concatenate([vectors(tower, graph) for graph in graphs])
     assert together == pytest.approx(alone, abs=1e-5)
     assert np.linalg.norm(together, axis=1) == pytest.approx(1, abs=1e-5)
-
-
-def test_pins_and_pitch_are_counted_and_measured() -> None:
-    found = measures_mm(brep_graph(header(7, 2.54).wrapped))
-    assert np.isclose(found["pitch_mm"], 2.54, rtol=1e-4).any()
-    assert set(found["count"]) >= {14, 28}  # each pin has two ends and four sides
-
-
-def test_diameters_are_read_off_round_faces() -> None:
-    assert measures_mm(brep_graph((Box(20, 20, 5) - Cylinder(3.2, 5)).wrapped))["diameter_mm"] == pytest.approx(6.4)
 
 
 def test_waves_tell_one_pitch_from_the_next_whatever_their_size() -> None:

@@ -64,7 +64,7 @@ def serve(context: typer.Context) -> None:
 @app.command(context_settings=PASS_THROUGH, add_help_option=False)
 def train(context: typer.Context) -> None:
     """Train the encoders (see `pgcad train --help`)."""
-    from pgcad.training.train import main
+    from pgcad.training.command import main
 
     raise typer.Exit(main(context.args))
 

@@ -47,9 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     print(dataset.summary(), flush=True)
     image = taught_image_tower(dataset.training, options.cache, options.seed, options.image_minutes, options.workers)
-    material = load_material(dataset, image, options.cache)
+    material = load_material(dataset, image, options.cache, options.workers)
     best = fit(Towers(image), material, _fit_options(options))
-    print(f"best on validation: R@10 {best:.3f}; weights in {options.out}")
+    print(f"best score on validation: {best:.3f}; weights in {options.out}")
     return 0
 
 

@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pgcad.encoders.checkpoint import save_checkpoint
+from pgcad.encoders.shape import ShapeTower
 from pgcad.training.encode import brep_pooled, pooled_vectors
-from pgcad.training.fusion_choice import choose_fusion
 from pgcad.training.material import Material
-from pgcad.training.objective import GRAPH_VARIANTS, batch_loss, brep_of, shape_of
+from pgcad.training.objective import batch_loss
+from pgcad.training.shapes import VARIANTS
 from pgcad.training.state import restore, store
+from pgcad.training.tensors import Corpus
 from pgcad.training.towers import Seen, Towers
+from pgcad.training.validation import validate
 
 _VALIDATE_EVERY = 5
 _WARM_UP_STEPS = 20
@@ -41,7 +44,7 @@ class FitOptions:
 
 def fit(towers: Towers, material: Material, options: FitOptions) -> float:
     """Train everything together for the first epochs; then freeze the graph network, whose passes cost most of the
-    time, and go on with what it sees. Keeps the weights that are best on validation; returns their R@10.
+    time, and go on with what it sees. Keeps the weights that are best on validation; returns their score.
     """
     optimiser = torch.optim.AdamW(towers.parameters(), lr=options.learning_rate, weight_decay=_WEIGHT_DECAY)
     first, best = restore(options.state, towers, optimiser) if options.resume and options.state.exists() else (0, 0.0)
@@ -51,16 +54,16 @@ def fit(towers: Towers, material: Material, options: FitOptions) -> float:
     for epoch in range(first, last):
         generator = torch.Generator().manual_seed(options.seed * 1000 + epoch)
         if epoch >= options.graph_epochs and seen is None:
-            seen = _freeze_graph(towers, material, options.seed)
+            seen = _freeze_graph(towers, material)
         loss = _epoch(towers, material, optimiser, options, epoch, seen, generator)
         if epoch < options.graph_epochs or epoch % _VALIDATE_EVERY == 0 or epoch == last - 1:
-            weights, found = choose_fusion(towers, material, seen)
-            if found >= best:
-                best = found
+            weights, found = validate(towers, material, seen)
+            if found.score >= best:
+                best = found.score
                 save_checkpoint(options.out, towers.named(), weights)
             elapsed = (time.monotonic() - started) / 60
             print(
-                f"epoch {epoch + 1}/{last} loss {loss:.3f} validation R@10 {found:.3f} (best {best:.3f}) {weights} "
+                f"epoch {epoch + 1}/{last} loss {loss:.3f} {found} (best {best:.3f}) {weights} "
                 f"scale {towers.loss.log_scale.exp().item():.1f} {elapsed:.1f} min",
                 flush=True,
             )
@@ -70,19 +73,21 @@ def fit(towers: Towers, material: Material, options: FitOptions) -> float:
     return best
 
 
-def _freeze_graph(towers: Towers, material: Material, seed: int) -> Seen:
-    """Stop training the graph networks; returns what they see of the parts, of points in several augmentations."""
+def _freeze_graph(towers: Towers, material: Material) -> Seen:
+    """Stop training the graph networks; returns what they see of all parts."""
     shape, brep = towers.shape, towers.brep
     for module in (shape.point, shape.fine, shape.middle, shape.wide, shape.mix, brep.grid, brep.face, brep.rounds):
         module.requires_grad_(False)
-    generator = torch.Generator().manual_seed(seed)
-    variants = [pooled_vectors(towers.shape, material.corpus, generator).half() for _ in range(GRAPH_VARIANTS)]
     return Seen(
-        torch.stack(variants, 1),
+        _all_variants(shape, material.corpus),
         brep_pooled(brep, material.corpus),
-        pooled_vectors(shape, material.validation),
+        _all_variants(shape, material.validation),
         brep_pooled(brep, material.validation),
     )
+
+
+def _all_variants(tower: ShapeTower, corpus: Corpus) -> Tensor:
+    return torch.stack([pooled_vectors(tower, corpus, variant).half() for variant in range(VARIANTS)], 1)
 
 
 def _rate(step: int, steps: int) -> float:
@@ -109,8 +114,7 @@ def _epoch(
     for step, rows in enumerate(order.split(batch), (epoch - begun) * per_epoch):
         for group in optimiser.param_groups:
             group["lr"] = options.learning_rate * _rate(step, epochs * per_epoch)
-        shape, brep = shape_of(towers, material, rows, seen, generator), brep_of(towers, material, rows, seen)
-        loss = batch_loss(towers, material, rows, shape, brep, generator)
+        loss = batch_loss(towers, material, rows, seen, generator)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(towers.parameters(), 1.0)

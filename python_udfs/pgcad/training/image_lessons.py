@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,22 +19,36 @@ from pgcad.training.pictures import load_pictures
 
 
 def taught_image_tower(parts: Sequence[Part], cache: Path, seed: int, minutes: float, workers: int) -> ImageTower:
-    """The image tower after its own lessons, from the cache where it has had them."""
-    if not minutes:
-        return ImageStudent().tower.eval()
-    digest = hashlib.sha256("\n".join(part.key for part in parts).encode()).hexdigest()[:12]
-    file = cache / "image-tower" / f"{digest}-{seed}-{minutes:g}.pt"
+    """The image tower after `minutes` of its own lessons, counting those before, which `cache` keeps."""
     student = ImageStudent()
-    if file.exists():
-        student.load_state_dict(torch.load(file, weights_only=True))
+    if not minutes:
         return student.tower.eval()
     keys = [part.key for part in parts]
-    album = Album(
-        load_pictures(parts, file.with_name(f"{digest}.pictures"), workers),
-        nearest_views(keys),
-        labels([key.partition("/")[0] for key in keys]),
-        torch.from_numpy(twin_labels([load_record(part.folder, part.key).points for part in parts])),
-    )
-    train_images(student, album, ImageOptions(seed=seed, minutes=minutes))
-    torch.save(student.state_dict(), file)
+    digest = hashlib.sha256("\n".join(keys).encode()).hexdigest()[:12]
+    file = cache / "image-tower" / f"{digest}-{seed}.pt"
+    had = _restore(file, student)
+    if had < minutes:
+        album = Album(
+            load_pictures(parts, file.with_name(f"{digest}.pictures"), workers),
+            nearest_views(keys),
+            labels([key.partition("/")[0] for key in keys]),
+            torch.from_numpy(twin_labels([load_record(part.folder, part.key).points for part in parts])),
+        )
+        options = ImageOptions(seed=seed, minutes=minutes)
+        train_images(student, album, options, had, lambda so_far: _store(file, student, so_far))
     return student.tower.eval()
+
+
+def _restore(file: Path, student: ImageStudent) -> float:
+    """Minutes of lessons that the student had."""
+    if not file.exists():
+        return 0.0
+    state: dict[str, Any] = torch.load(file, weights_only=True)
+    student.load_state_dict(state["student"])
+    return float(state["minutes"])
+
+
+def _store(file: Path, student: ImageStudent, minutes: float) -> None:
+    partial = file.with_suffix(".partial")
+    torch.save({"student": student.state_dict(), "minutes": minutes}, partial)
+    partial.rename(file)

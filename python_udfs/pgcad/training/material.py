@@ -32,16 +32,18 @@ class Material:
     families: list[str]
 
 
-def load_material(dataset: Dataset, image: ImageTower, cache: Path) -> Material:
+def load_material(dataset: Dataset, image: ImageTower, cache: Path, workers: int) -> Material:
     """Features of all parts and texts of the dataset; what the frozen networks say is kept in `cache`."""
-    store = cache / "features" / state_sha256(image.backbone)
+    store, geometry = cache / "features" / state_sha256(image.backbone), cache / "geometry"
     parts, queries = dataset.training, dataset.queries
-    corpus = load_corpus(parts, image_features(image.backbone, parts, store), halves=2)
+    corpus = load_corpus(parts, image_features(image.backbone, parts, store), geometry, workers)
     return Material(
         corpus=corpus,
         texts=_texts(parts, cache),
         captions=labels([part.caption for part in parts]),
-        validation=load_corpus(dataset.gallery, image_features(image.backbone, dataset.gallery, store)),
+        validation=load_corpus(
+            dataset.gallery, image_features(image.backbone, dataset.gallery, store), geometry, workers
+        ),
         queries=text_features([query.text for query in queries], cache / "queries.npz"),
         targets=torch.arange(len(queries)),
         families=[query.family for query in queries],

@@ -7,45 +7,54 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from pgcad.corpus.captions import TEXTS_PER_PART
-from pgcad.encoders.brep import together
 from pgcad.encoders.text import TextFeatures
 from pgcad.training.losses import same_part
 from pgcad.training.material import Material
-from pgcad.training.tensors import augmented, noisy_whole, shapes
+from pgcad.training.shapes import VARIANTS
+from pgcad.training.tensors import at_times, augmented, shapes, thinned_breps
 from pgcad.training.towers import Seen, Towers
 
-GRAPH_VARIANTS = 4
 _VIEWS_PER_STEP = 3
 _WORD_DROP = 0.15
 _MODALITY_DROP = 0.3
 
 
-def shape_of(towers: Towers, material: Material, rows: Tensor, seen: Seen | None, generator: torch.Generator) -> Tensor:
-    """Vectors of the shapes of `rows`, augmented: through the graph network, or from what it saw."""
-    half = material.corpus.halves[int(torch.randint(0, 2, (1,), generator=generator))]
-    features = shapes(half, rows)
+def shapes_of(
+    towers: Towers, material: Material, rows: Tensor, seen: Seen | None, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Vectors of the shapes of `rows`, as they are and as a scanner or another program would give them."""
+    other = int(torch.randint(1, VARIANTS, (1,), generator=generator))
+    own, given = (_shape_of(towers, material, rows, seen, variant, generator) for variant in (0, other))
+    return own, given
+
+
+def _shape_of(
+    towers: Towers, material: Material, rows: Tensor, seen: Seen | None, variant: int, generator: torch.Generator
+) -> Tensor:
+    """Through the graph network, or from what it saw."""
+    features = material.corpus.variants[variant]
     if seen is None:
-        vectors: Tensor = towers.shape(augmented(features, generator))
+        vectors: Tensor = towers.shape(augmented(shapes(features, rows), generator))
         return vectors
-    variant = torch.randint(0, GRAPH_VARIANTS, (len(rows),), generator=generator)
-    return towers.shape.head(seen.training[rows, variant].float(), noisy_whole(features, generator))
+    return towers.shape.head(seen.training[rows, variant].float(), at_times(features.whole[rows].float(), generator))
 
 
-def brep_of(towers: Towers, material: Material, rows: Tensor, seen: Seen | None) -> Tensor:
+def brep_of(towers: Towers, material: Material, rows: Tensor, seen: Seen | None, generator: torch.Generator) -> Tensor:
     """Vectors of the B-reps of `rows`: through the graph network, or from what it saw."""
-    features = [material.corpus.breps[row] for row in rows.tolist()]
     if seen is None:
-        vectors: Tensor = towers.brep(together(features))
+        vectors: Tensor = towers.brep(thinned_breps(material.corpus.breps, rows.tolist(), generator))
         return vectors
-    measures = torch.cat([brep.measures for brep in features])
+    measures = torch.cat([material.corpus.breps[row].measures for row in rows.tolist()]).float()
     return towers.brep.head(seen.training_brep[rows], measures)
 
 
 def batch_loss(
-    towers: Towers, material: Material, rows: Tensor, shape: Tensor, brep: Tensor, generator: torch.Generator
+    towers: Towers, material: Material, rows: Tensor, seen: Seen | None, generator: torch.Generator
 ) -> Tensor:
     """All pairs of modalities of the parts `rows`, and text with what the gallery holds: what is known, fused."""
     n = len(rows)
+    shape, given_shape = shapes_of(towers, material, rows, seen, generator)
+    brep = brep_of(towers, material, rows, seen, generator)
     duplicates = same_part(material.captions[rows], material.corpus.twins[rows])
     picked = torch.rand(n, TEXTS_PER_PART, generator=generator).topk(2).indices
     text, other_text = (
@@ -53,10 +62,9 @@ def batch_loss(
     )
     views = material.corpus.views[rows]
     some = torch.rand(views.shape[:2], generator=generator).topk(_VIEWS_PER_STEP).indices
-    seen = towers.image.head(views[torch.arange(n).unsqueeze(1), some].float().flatten(0, 1)).view(
-        n, _VIEWS_PER_STEP, -1
-    )
-    view, image = seen[:, 0], normalize(seen[:, 1:].mean(1), dim=1)
+    looked = towers.image.head(views[torch.arange(n).unsqueeze(1), some].float().flatten(0, 1))
+    view, *others = looked.view(n, _VIEWS_PER_STEP, -1).unbind(1)
+    image = normalize(torch.stack(others).mean(0), dim=1)
     known = torch.rand(n, 3, 1, generator=generator) >= _MODALITY_DROP
     whole = normalize((torch.stack([image, shape, brep], 1) * known).sum(1) + 1e-3 * shape, dim=1)
     pairs = (
@@ -67,6 +75,8 @@ def batch_loss(
         (0.5, view, shape),
         (0.5, view, image),
         (0.5, shape, brep),
+        (1.0, given_shape, shape),
+        (0.25, given_shape, brep),
         (0.25, text, other_text),
     )
     return torch.stack([weight * towers.loss(a, b, duplicates) for weight, a, b in pairs]).sum()

@@ -28,8 +28,8 @@ class Towers(nn.Module):
 
 @dataclass(frozen=True)
 class Seen:
-    """What the frozen graph networks see of points and of B-reps: of the training parts, the points in variants
-    (n, variants, width), and of the validation gallery.
+    """What the frozen graph networks see of points, in all variants (n, variants, width), and of B-reps: of the
+    training parts and of the validation gallery.
     """
 
     training: Tensor

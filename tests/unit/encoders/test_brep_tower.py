@@ -8,8 +8,8 @@ import torch
 from build123d import Box, Compound, Cylinder, Pos, Rot
 from pgcad.encoders.brep import MEASURE_WIDTH, BrepTower, brep_features
 from pgcad.encoders.log_grid import log_waves
-from pgcad.geometry.brep import brep_graph
 from pgcad.geometry.brep_graph import BrepGraph
+from unit.geometry.conftest import graph_of
 
 
 def header(pins: int, pitch_mm: float) -> Compound:
@@ -34,12 +34,12 @@ def vectors(tower: BrepTower, *graphs: BrepGraph) -> np.ndarray:
 def test_a_turned_part_has_the_same_vector(tower: BrepTower) -> None:
     part = header(5, 2.54)
     turned = Pos(30, -7, 4) * Rot(25, 130, 70) * part
-    straight, crooked = vectors(tower, brep_graph(part.wrapped), brep_graph(turned.wrapped))
+    straight, crooked = vectors(tower, graph_of(part), graph_of(turned))
     assert straight @ crooked == pytest.approx(1, abs=1e-3)
 
 
 def test_alone_and_in_a_batch_the_vector_is_the_same(tower: BrepTower) -> None:
-    graphs = [brep_graph(shape.wrapped) for shape in (header(3, 2.0), Cylinder(3, 10), Box(1, 2, 3))]
+    graphs = [graph_of(shape) for shape in (header(3, 2.0), Cylinder(3, 10), Box(1, 2, 3))]
     together = vectors(tower, *graphs)
     alone = np.concatenate([vectors(tower, graph) for graph in graphs])
     assert together == pytest.approx(alone, abs=1e-5)
@@ -59,5 +59,5 @@ def test_a_shape_without_faces_has_a_vector_too(tower: BrepTower) -> None:
         np.zeros(0, np.uint8), np.zeros(0), np.zeros((0, 5, 3)),
     )  # fmt: skip
     assert brep_features([nothing]).measures.shape == (1, MEASURE_WIDTH)
-    both = vectors(tower, nothing, brep_graph(Box(1, 2, 3).wrapped))
+    both = vectors(tower, nothing, graph_of(Box(1, 2, 3)))
     assert np.isfinite(both).all()

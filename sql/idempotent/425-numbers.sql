@@ -1,5 +1,5 @@
--- Numbers that a question names, as terms that cad.model.numbers is asked by. A number may be one step of one per cent
--- off. A term weighs by how rare it is, as a word does (420-lexical.sql); a size weighs as a length and as a size, so
+-- Numbers that a question names, as terms that cad.model.numbers is asked by. A number may be one step of half a per
+-- cent off. A term weighs by how rare it is, as a word does (420-lexical.sql); a size weighs as a length and as a size, so
 -- that a part of that size comes before one that only has an edge of that length.
 
 create or replace function cad._number_terms(query text, out terms tsquery[], out weights real[], out rare int)
@@ -9,7 +9,7 @@ set search_path from current
 as $$
 declare
     asked jsonb := cad._quantities(query);
-    lexemes text[];
+    known text[];
     shares real[]; -- behind those of the lexemes stands the lowest: what is not listed is rarer than that
     parts real;
     rows_to_read constant int := 600; -- what may be read to find candidates by single terms
@@ -18,7 +18,7 @@ begin
         return;
     end if;
     select s.most_common_elems::text::text[], s.most_common_elem_freqs, greatest(c.reltuples, 1)
-    into lexemes, shares, parts
+    into known, shares, parts
     from pg_class as c
     left join pg_stats as s on s.schemaname = 'cad' and s.tablename = 'model' and s.attname = 'numbers'
     where c.oid = 'cad.model'::regclass;
@@ -35,7 +35,7 @@ begin
                 array_to_string(spelling.lexemes, ' | ')::tsquery as term,
                 (
                     select least(sum(coalesce(
-                        shares[array_position(_number_terms.lexemes, l.lexeme)], shares[cardinality(shares)], 1 / parts
+                        shares[array_position(known, l.lexeme)], shares[cardinality(shares)], 1 / parts
                     )), 1)
                     from unnest(spelling.lexemes) as l (lexeme)
                 ) as share

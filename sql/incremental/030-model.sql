@@ -26,10 +26,10 @@ create function cad._step(measured double precision) returns integer
 language sql immutable strict parallel safe
 set search_path from current
 as $$
-    select round(100 * ln(measured))::integer
+    select round(200 * ln(measured))::integer
 $$;
 
-comment on function cad._step(double precision) is 'Place of a positive number on a scale of steps of one per cent.';
+comment on function cad._step(double precision) is 'Place of a positive number on a scale of steps of half a per cent.';
 
 create function cad._number_lexemes(measures jsonb, size_mm real[]) returns tsvector
 language sql immutable parallel safe
@@ -53,7 +53,7 @@ as $$
 $$;
 
 comment on function cad._number_lexemes(jsonb, real[]) is
-'Numbers that a part measures, as lexemes: s size, l any length, p pitch, each in steps of one per cent, and n a count.';
+'Numbers that a part measures, as lexemes: s size, l any length, p pitch, each in steps of half a per cent, and n a count.';
 
 create table cad.model (
     model_id uuid primary key default pg_catalog.gen_random_uuid(),

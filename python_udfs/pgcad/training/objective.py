@@ -9,6 +9,7 @@ from torch.nn.functional import normalize
 from pgcad.corpus.captions import TEXTS_PER_PART
 from pgcad.encoders.brep import together
 from pgcad.encoders.text import TextFeatures
+from pgcad.training.device import device_of, on, short_floats
 from pgcad.training.losses import same_part
 from pgcad.training.material import Material
 from pgcad.training.tensors import augmented, noisy_whole, shapes
@@ -20,56 +21,107 @@ _WORD_DROP = 0.15
 _MODALITY_DROP = 0.3
 
 
-def shape_of(towers: Towers, material: Material, rows: Tensor, seen: Seen | None, generator: torch.Generator) -> Tensor:
+# How much each pair counts. `whole` is what the gallery holds: all that is known of a part but its text, fused.
+PAIRS = (
+    ("text", "whole", 1.0),
+    ("text", "shape", 0.5),
+    ("text", "brep", 1.0),
+    ("text", "image", 0.5),
+    ("view", "shape", 0.5),
+    ("view", "image", 0.5),
+    ("shape", "brep", 0.5),
+    ("text", "other_text", 0.25),
+)
+_FEWEST = 2  # a part by itself has nothing to be told apart from
+
+
+def batch_losses(
+    towers: Towers, material: Material, rows: Tensor, seen: Seen | None, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """The weighted loss of each of PAIRS over the parts `rows`; each pair over the parts that have both.
+
+    A pair that fewer than two parts have is left out.
+    """
+    device = device_of(towers)
+    vectors = _vectors(towers, material, rows, seen, generator)
+    duplicates = same_part(material.captions[rows], material.corpus.twins[rows]).to(device)
+    everything = torch.ones(len(rows), dtype=torch.bool)
+    has = {"text": material.has_text[rows], "brep": material.has_brep[rows]}
+    losses = {}
+    for a, b, weight in PAIRS:
+        both = (has.get(a, everything) & has.get(b, everything)).nonzero().flatten()
+        if len(both) >= _FEWEST:
+            both = both.to(device)
+            loss = towers.loss(vectors[a][both], vectors[b][both], duplicates[both][:, both])
+            losses[f"{a}-{b}"] = weight * loss
+    return losses
+
+
+def _vectors(
+    towers: Towers, material: Material, rows: Tensor, seen: Seen | None, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """What PAIRS are made of: vectors (n, dim) of the parts `rows`, anything for what a part has not."""
+    device = device_of(towers)
+    brep = _brep(towers, material, rows, seen)  # its sums over all faces of a part need float32
+    with short_floats(device):
+        shape = _shape(towers, material, rows, seen, generator)
+        text, other_text = _texts(towers, material, rows, generator)
+        view, image = _pictures(towers, material, rows, generator)
+    known = torch.rand(len(rows), 3, 1, generator=generator) >= _MODALITY_DROP
+    known[:, 2, 0] &= material.has_brep[rows]
+    image, shape = image.float(), shape.float()
+    whole = normalize((torch.stack([image, shape, brep], 1) * known.to(device)).sum(1) + 1e-3 * shape, dim=1)
+    return {
+        "text": text.float(),
+        "other_text": other_text.float(),
+        "view": view.float(),
+        "image": image,
+        "shape": shape,
+        "brep": brep,
+        "whole": whole,
+    }
+
+
+def _shape(towers: Towers, material: Material, rows: Tensor, seen: Seen | None, generator: torch.Generator) -> Tensor:
     """Vectors of the shapes of `rows`, augmented: through the graph network, or from what it saw."""
+    device = device_of(towers)
     half = material.corpus.halves[int(torch.randint(0, 2, (1,), generator=generator))]
     features = shapes(half, rows)
     if seen is None:
-        vectors: Tensor = towers.shape(augmented(features, generator))
+        vectors: Tensor = towers.shape(on(device, augmented(features, generator)))
         return vectors
     variant = torch.randint(0, GRAPH_VARIANTS, (len(rows),), generator=generator)
-    return towers.shape.head(seen.training[rows, variant].float(), noisy_whole(features, generator))
+    pooled = seen.training[rows, variant].float()
+    return towers.shape.head(pooled.to(device), noisy_whole(features, generator).to(device))
 
 
-def brep_of(towers: Towers, material: Material, rows: Tensor, seen: Seen | None) -> Tensor:
+def _brep(towers: Towers, material: Material, rows: Tensor, seen: Seen | None) -> Tensor:
     """Vectors of the B-reps of `rows`: through the graph network, or from what it saw."""
+    device = device_of(towers)
     features = [material.corpus.breps[row] for row in rows.tolist()]
     if seen is None:
-        vectors: Tensor = towers.brep(together(features))
+        vectors: Tensor = towers.brep(on(device, together(features)))
         return vectors
     measures = torch.cat([brep.measures for brep in features])
-    return towers.brep.head(seen.training_brep[rows], measures)
+    return towers.brep.head(seen.training_brep[rows].to(device), measures.to(device))
 
 
-def batch_loss(
-    towers: Towers, material: Material, rows: Tensor, shape: Tensor, brep: Tensor, generator: torch.Generator
-) -> Tensor:
-    """All pairs of modalities of the parts `rows`, and text with what the gallery holds: what is known, fused."""
-    n = len(rows)
-    duplicates = same_part(material.captions[rows], material.corpus.twins[rows])
-    picked = torch.rand(n, TEXTS_PER_PART, generator=generator).topk(2).indices
-    text, other_text = (
-        towers.text(_thinned(material.texts[rows * TEXTS_PER_PART + picked[:, i]], generator)) for i in range(2)
-    )
-    views = material.corpus.views[rows]
+def _texts(towers: Towers, material: Material, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Vectors of two different texts of each part; of a part without text, those of another one, to be left out."""
+    picked = torch.rand(len(rows), TEXTS_PER_PART, generator=generator).topk(2).indices
+    first = material.text_row[rows].clamp_min(0) * TEXTS_PER_PART
+    thinned = [_thinned(material.texts[first + picked[:, i]], generator) for i in range(2)]
+    one, other = (towers.text(on(device_of(towers), features)) for features in thinned)
+    return one, other
+
+
+def _pictures(towers: Towers, material: Material, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Vectors of one view of each part, and of the mean of some others."""
+    n, views = len(rows), material.corpus.views[rows]
     some = torch.rand(views.shape[:2], generator=generator).topk(_VIEWS_PER_STEP).indices
-    seen = towers.image.head(views[torch.arange(n).unsqueeze(1), some].float().flatten(0, 1)).view(
-        n, _VIEWS_PER_STEP, -1
-    )
-    view, image = seen[:, 0], normalize(seen[:, 1:].mean(1), dim=1)
-    known = torch.rand(n, 3, 1, generator=generator) >= _MODALITY_DROP
-    whole = normalize((torch.stack([image, shape, brep], 1) * known).sum(1) + 1e-3 * shape, dim=1)
-    pairs = (
-        (1.0, text, whole),
-        (0.5, text, shape),
-        (1.0, text, brep),
-        (0.5, text, image),
-        (0.5, view, shape),
-        (0.5, view, image),
-        (0.5, shape, brep),
-        (0.25, text, other_text),
-    )
-    return torch.stack([weight * towers.loss(a, b, duplicates) for weight, a, b in pairs]).sum()
+    chosen = views[torch.arange(n).unsqueeze(1), some].float().flatten(0, 1)
+    vectors = towers.image.head(chosen.to(device_of(towers))).view(n, _VIEWS_PER_STEP, -1)
+    return vectors[:, 0], normalize(vectors[:, 1:].mean(1), dim=1)
 
 
 def _thinned(features: TextFeatures, generator: torch.Generator) -> TextFeatures:

@@ -57,7 +57,9 @@ def text_features(texts: Sequence[str], store: Path, role: str = "query", device
     started = time.monotonic()
     for batch, start in enumerate(range(0, len(missing), _TEXT_BATCH)):
         lines = missing[start : start + _TEXT_BATCH]
-        known.update(zip(lines, encoder.sentences(lines, role), strict=True))
+        # As they will be read from the store, so that this run and a later one learn from the same numbers.
+        vectors = encoder.sentences(lines, role).astype(np.float16).astype(np.float32)
+        known.update(zip(lines, vectors, strict=True))
         if batch % 25 == 24:
             print(f"texts {start}/{len(missing)}, {time.monotonic() - started:.0f} s", flush=True)
             _save_sentences(store, known)

@@ -87,7 +87,7 @@ extension: .venv/package system
 
 lock:  ## renew requirements*.txt from pyproject.toml
 	@$(PYTHON) -m venv --clear build/lock
-	@for kind in "" "[dev,bench]"; do \
+	@for kind in "" "[dev,bench,train]"; do \
 	    build/lock/bin/pip install --quiet ".$$kind" && \
 	    build/lock/bin/pip freeze --exclude pgcad | sed 's/+cpu$$//' \
 	        >requirements$$(test -z "$$kind" || echo -dev).txt || exit 1; \

@@ -43,6 +43,19 @@ Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Load at most 
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try failed files of the queue again.")]
 Wait = Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for the encoder service when it is away.")]
 FailOk = Annotated[bool, typer.Option("--fail-ok", help="Exit with 0 even when files failed.")]
+Translate = Annotated[
+    str | None,
+    typer.Option(
+        "--translate",
+        metavar="glossary|URL",
+        help="Fill in Chinese names and descriptions that are missing: by pgcad's glossary, or by a language model at "
+        "an OpenAI-compatible address, up to /v1.",
+    ),
+]
+TranslateModel = Annotated[str | None, typer.Option("--translate-model", help="The service's name of the model.")]
+TranslateKeyEnv = Annotated[
+    str | None, typer.Option("--translate-key-env", help="Environment variable that holds the service's key.")
+]
 Family = Annotated[str | None, typer.Option("--family", help="Only this family.")]
 Filters = Annotated[str, typer.Option("--filters", metavar="JSON", help='Such as {"material": "steel"}.')]
 OptionsJson = Annotated[str, typer.Option("--options", metavar="JSON", help='Such as {"against": "shape"}.')]
@@ -66,7 +79,8 @@ def train(context: typer.Context) -> None:
     """Train the encoders (see `pgcad train --help`)."""
     from pgcad.training.command import main
 
-    raise typer.Exit(main(context.args))
+    with _clear_errors():
+        raise typer.Exit(main(context.args))
 
 
 @app.command("eval", context_settings=PASS_THROUGH, add_help_option=False)
@@ -126,6 +140,9 @@ def load(
         Path | None, typer.Option(exists=True, dir_okay=False, help="CSV or JSON table with a column `file`.")
     ] = None,
     family: Annotated[str | None, typer.Option(help="Family of files that no sidecar gives one.")] = None,
+    translate: Translate = None,
+    translate_model: TranslateModel = None,
+    translate_key_env: TranslateKeyEnv = None,
     limit: Limit = None,
     jobs: Jobs = JOBS,
     retry_failed: RetryFailed = False,
@@ -147,7 +164,10 @@ def load(
             console.print(f"{number} files of another type left out: {suffix or 'no extension'}", markup=False)
         for path in found.named_but_missing:
             console.print(f"named in a sidecar, but not there: {printable_path(path)}", markup=False)
-        tally = _load(found.parts[:limit], [], dsn, jobs, wait, retry_failed)
+        parts = found.parts[:limit]
+        if translate:
+            parts = _in_chinese(parts, translate, translate_model, translate_key_env)
+        tally = _load(parts, [], dsn, jobs, wait, retry_failed)
     _finish(tally, fail_ok)
 
 
@@ -326,6 +346,20 @@ def _load(
 
     options = loading.Options(connection.resolve(dsn), jobs, wait_s, retry_failed)
     return loading.run(feed, len(parts) + len(unreadable), options)
+
+
+def _in_chinese(parts: list[PartFile], choice: str, model: str | None, key_env: str | None) -> list[PartFile]:
+    from pgcad.cache import cache_folder
+    from pgcad.corpus.translation import ChatTranslator, chosen_translator
+
+    from pgcad_load.bilingual import in_chinese
+    from pgcad_load.display import console
+
+    translator = chosen_translator(choice, model, key_env, cache_folder() / "translations.sqlite")
+    parts = in_chinese(parts, translator)
+    if isinstance(translator, ChatTranslator) and translator.replaced:
+        console.print(f"{translator.replaced} translations had lost a number; the glossary's stand in for them")
+    return parts
 
 
 def _finish(tally: Tally, fail_ok: bool) -> None:

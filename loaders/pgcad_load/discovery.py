@@ -71,7 +71,7 @@ def discover(paths: Iterable[Path], family: str | None = None, metadata_file: Pa
                 continue
             seen.add(path)
             metadata = {**known.get(path, {}), **explicit.get(path, {}), **sidecar.read_own(path)}
-            metadata.setdefault("name", _name_from(path))
+            metadata.setdefault("name", name_of_file(path))
             metadata.setdefault("family", family or _family_from(path, root))
             found.parts.append(PartFile(path, path.as_uri(), part_format, metadata))
         named.update(known)
@@ -97,7 +97,8 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _name_from(path: Path) -> str:
+def name_of_file(path: Path) -> str:
+    """The name of a part that nothing else names."""
     return " ".join(valid_text(path.stem).split()) or "unnamed"
 
 

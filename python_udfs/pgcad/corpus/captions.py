@@ -18,6 +18,7 @@ GLOSSARY_FILE = Path(__file__).with_name("glossary.tsv")
 # Texts that say how a footprint was drawn, not what the part is.
 _ASIDE = re.compile(r"\(?(?:from kicad|see |generated|script|https?:|www\.|kicad-footprint).*", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z]+(?:-[A-Za-z]+)*")
+_HAN = re.compile(r"[\u4e00-\u9fff]")
 _WORD_DROP = 0.25
 TEXTS_PER_PART = 6
 PASSAGE_TEXT = 3
@@ -51,21 +52,33 @@ def chinese(text: str, rng: random.Random) -> str:
     return re.sub(r"\s*,[\s,]*", "，", " ".join(" ".join(pieces).split())).strip("， ")
 
 
+def is_chinese(text: str) -> bool:
+    """Whether there is a Chinese character in it."""
+    return bool(_HAN.search(text))
+
+
 def name_words(name: str) -> str:
     """A file name as words: PinHeader_2x05_P1.27mm → Pin Header 2x05 P1.27mm."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.replace("_", " "))
 
 
-def texts_of(row: Row, rng: random.Random) -> list[str]:
-    """TEXTS_PER_PART texts: caption, name, the caption in Chinese, the passage, and shortened forms of each."""
-    caption, name = _ASIDE.sub("", row.caption).strip(" ,;-"), name_words(row.name)
+def full_text(row: Row) -> str:
+    """The longest text that says what the part of a row is: its caption, else its tags, else its name."""
+    return _ASIDE.sub("", row.caption).strip(" ,;-") or row.tags or name_words(row.name)
+
+
+def texts_of(row: Row, rng: random.Random, in_chinese: str | None = None) -> list[str]:
+    """TEXTS_PER_PART texts: caption, name, the caption in Chinese, the passage, and shortened forms of each.
+
+    `in_chinese`: a translation of its `full_text`; by default the glossary's, another choice of terms in every text.
+    """
+    full, name = full_text(row), name_words(row.name)
     family = name_words(row.family).replace("THT", "through hole").replace("SMD", "surface mount")
-    full = caption or row.tags or name
     translated = chinese(f"{family}, {full}", rng) or full
     return [
         row.caption or full,
         name,
-        chinese(full, rng) or translated,
+        in_chinese or chinese(full, rng) or translated,
         f"{name}. {full}",
         shortened(f"{family}, {rng.choice((full, row.tags or name))}", rng),
         shortened(chinese(f"{family}, {rng.choice((full, name))}", rng) or translated, rng),

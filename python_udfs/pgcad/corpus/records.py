@@ -32,15 +32,16 @@ VIEWS_PER_LOOK = 4
 FILE_CPU_LIMIT_S = 60
 _NICENESS = 5
 _REPORT_S = 10.0
-_FAILED = "failed.tsv"
+FAILED_FILE = "failed.tsv"
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file to prepare: where it lies and the name of its record in the cache."""
+    """A file to prepare: where it lies, the name of its record in the cache, and the unit of a mesh or a cloud."""
 
     file: Path
     key: str
+    units: str | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,19 @@ def load_record(folder: Path, key: str) -> Record:
         return Record(stored["points"], [pngs[start:end] for start, end in slices], str(stored["sha256"]), report, brep)
 
 
+def holds_brep(folder: Path, key: str) -> bool:
+    """Whether a prepared part has a boundary representation."""
+    with np.load(record_file(folder, key)) as stored:
+        return "brep_grid" in stored
+
+
+def failures(folder: Path) -> dict[str, str]:
+    """Keys that could not be prepared, with the reason."""
+    file = folder / FAILED_FILE
+    lines = file.read_text("utf-8").splitlines() if file.exists() else []
+    return {key: reason for key, _, reason in (line.partition("\t") for line in lines)}
+
+
 def prepare(
     sources: Sequence[Source], folder: Path, workers: int = 2, cpu_limit_s: int = FILE_CPU_LIMIT_S
 ) -> list[str]:
@@ -93,7 +107,7 @@ def prepare(
     tried again.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    failed = _failed_keys(folder)
+    failed = failures(folder)
     todo = [s for s in sources if s.key not in failed and not record_file(folder, s.key).exists()]
     # Shuffled, so that an interrupted run leaves a fair sample.
     random.Random(0).shuffle(todo)
@@ -122,7 +136,7 @@ def prepare(
         rate = (total - left) / (time.monotonic() - started)
         minutes_left = left / rate / 60 if rate else math.inf
         print(f"prepared {total - left}/{total}, {rate:.1f}/s, {minutes_left:.0f} min left", flush=True)
-    return sorted(_failed_keys(folder) & {source.key for source in sources})
+    return sorted(failures(folder).keys() & {source.key for source in sources})
 
 
 def random_view(rng: random.Random) -> View:
@@ -149,18 +163,13 @@ def random_shots(key: str) -> list[Shot]:
     ]
 
 
-def _failed_keys(folder: Path) -> set[str]:
-    file = folder / _FAILED
-    return {line.split("\t")[0] for line in file.read_text("utf-8").splitlines()} if file.exists() else set()
-
-
 def _note_failure(folder: Path, key: str, reason: str) -> None:
-    with (folder / _FAILED).open("a", encoding="utf-8") as file:
+    with (folder / FAILED_FILE).open("a", encoding="utf-8") as file:
         file.write(f"{key}\t{reason}\n")
 
 
 def _remaining(share: Sequence[Source], folder: Path) -> list[Source]:
-    failed = _failed_keys(folder)
+    failed = failures(folder)
     return [source for source in share if source.key not in failed and not record_file(folder, source.key).exists()]
 
 
@@ -179,7 +188,7 @@ def _prepare_share(sources: Sequence[Source], folder: Path, cpu_limit_s: int) ->
 
 def _prepare_one(source: Source, folder: Path) -> None:
     data = source.file.read_bytes()
-    reading = read(data, source.file.suffix[1:].lower(), with_brep=True)
+    reading = read(data, source.file.suffix[1:].lower(), source.units, with_brep=True)
     pictures = list(render(reading.shape))
     for shot in random_shots(source.key):
         pictures += list(render(reading.shape, shot.views, coloured=shot.coloured, look=shot.look))

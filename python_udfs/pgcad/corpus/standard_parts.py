@@ -27,7 +27,7 @@ def prepare_standard_parts(cache: Path, workers: int, only_prepared: bool = Fals
         prepare([Source(file.path, key) for file, key in zip(built, keys, strict=True)], folder, workers)
     named = [(f"{part.family}/{part.part_number}.step", part) for part in parts]
     return [
-        Part(folder, key, texts_of(part, random.Random(key)), part.description)
+        Part(folder, key, texts_of(part, random.Random(key)), part.description, part.family)
         for key, part in named
         if record_file(folder, key).exists()
     ]

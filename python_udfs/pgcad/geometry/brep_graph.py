@@ -38,6 +38,20 @@ class BrepGraph:
     curve: NDArray[np.float32]
 
 
+NO_FACES = BrepGraph(
+    face_type=np.zeros(0, np.uint8),
+    area_mm2=np.zeros(0, np.float32),
+    radius_mm=np.zeros(0, np.float32),
+    centroid_mm=np.zeros((0, 3), np.float32),
+    grid=np.zeros((0, GRID, GRID, 7), np.float32),
+    pair=np.zeros((0, 2), np.int32),
+    curve_type=np.zeros(0, np.uint8),
+    length_mm=np.zeros(0, np.float32),
+    curve=np.zeros((0, CURVE_POINTS, 3), np.float32),
+)
+"""The graph of what has no B-rep."""
+
+
 def pack_graph(graph: BrepGraph) -> bytes:
     """The graph as bytes, for another process."""
     out = io.BytesIO()

@@ -23,12 +23,16 @@ from pgcad.geometry.views import VIEWS
 FEATURE_VIEWS = (*range(len(VIEWS)), *range(len(VIEWS), len(VIEWS) + 4 * VIEWS_PER_LOOK, VIEWS_PER_LOOK))
 """The canonical views and the first random one of each look."""
 _TEXT_BATCH = 64
+_CPU = torch.device("cpu")
 
 
-def image_features(backbone: EfficientNetLite0, parts: Sequence[Part], store: Path) -> NDArray[np.float16]:
+def image_features(
+    backbone: EfficientNetLite0, parts: Sequence[Part], store: Path, device: torch.device = _CPU
+) -> NDArray[np.float16]:
     """Backbone features (n, FEATURE_VIEWS, 1280) of each prepared part; kept in `store`, one file a part."""
     started = time.monotonic()
-    short = short_numbers(torch.device("cpu"))
+    short = short_numbers(device)
+    backbone = backbone.to(device)
     features = []
     for done, part in enumerate(parts):
         file = store / f"{part.key}.npy"
@@ -37,23 +41,25 @@ def image_features(backbone: EfficientNetLite0, parts: Sequence[Part], store: Pa
             views = load_record(part.folder, part.key).views()
             chosen = normalised([views[index] for index in FEATURE_VIEWS])
             with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=short):
-                np.save(file, backbone(chosen).half().numpy())
+                np.save(file, backbone(chosen.to(device)).half().cpu().numpy())
         features.append(np.load(file))
         if done % 500 == 499:
             print(f"pictures {done + 1}/{len(parts)}, {time.monotonic() - started:.0f} s", flush=True)
     return np.stack(features)
 
 
-def text_features(texts: Sequence[str], store: Path, role: str = "query") -> TextFeatures:
+def text_features(texts: Sequence[str], store: Path, role: str = "query", device: torch.device = _CPU) -> TextFeatures:
     """Features of `texts`, read from the file `store` as far as it has them; the file then holds these too."""
     texts = [clean(text) for text in texts]
-    encoder = SentenceEncoder()
+    encoder = SentenceEncoder(device)
     known = _load_sentences(store)
     missing = sorted(set(texts) - known.keys(), key=len)
     started = time.monotonic()
     for batch, start in enumerate(range(0, len(missing), _TEXT_BATCH)):
         lines = missing[start : start + _TEXT_BATCH]
-        known.update(zip(lines, encoder.sentences(lines, role), strict=True))
+        # As they will be read from the store, so that this run and a later one learn from the same numbers.
+        vectors = encoder.sentences(lines, role).astype(np.float16).astype(np.float32)
+        known.update(zip(lines, vectors, strict=True))
         if batch % 25 == 24:
             print(f"texts {start}/{len(missing)}, {time.monotonic() - started:.0f} s", flush=True)
             _save_sentences(store, known)

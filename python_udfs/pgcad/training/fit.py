@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,11 +12,13 @@ from torch import Tensor, nn
 
 from pgcad.encoders.checkpoint import save_checkpoint
 from pgcad.encoders.shape import ShapeTower
+from pgcad.training.curriculum import batches, family_share
 from pgcad.training.encode import brep_pooled, pooled_vectors
 from pgcad.training.material import Material
-from pgcad.training.objective import batch_loss
+from pgcad.training.monitor import Monitor
+from pgcad.training.objective import batch_losses
 from pgcad.training.shapes import VARIANTS
-from pgcad.training.state import restore, store
+from pgcad.training.state import Standing, restore, store
 from pgcad.training.tensors import Corpus
 from pgcad.training.towers import Seen, Towers
 from pgcad.training.validation import validate
@@ -29,48 +31,76 @@ _GRAPH_BATCH = 128
 
 @dataclass(frozen=True)
 class FitOptions:
-    """How long and how the towers are trained, where their weights go (`out`) and where the state is kept (`state`)."""
+    """What decides which weights come out: epochs with the graph networks and then without, parts in a batch, the
+    largest learning rate, the share of a batch that comes from one family in the end, and the seed.
+    """
 
-    out: Path
-    state: Path
-    resume: bool
     graph_epochs: int
     epochs: int
     batch: int
     learning_rate: float
+    family_share: float
     seed: int
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What does not: folder of the weights, file of the state, fingerprint of the run, whether it goes on from its
+    state, and after how many minutes it stops.
+    """
+
+    out: Path
+    state: Path
+    run: str
+    resume: bool
     minutes: float
 
 
-def fit(towers: Towers, material: Material, options: FitOptions) -> float:
-    """Train everything together for the first epochs; then freeze the graph network, whose passes cost most of the
-    time, and go on with what it sees. Keeps the weights that are best on validation; returns their score.
+def fit(towers: Towers, material: Material, options: FitOptions, run: RunOptions, monitor: Monitor) -> Standing:
+    """Train everything together for the first epochs; then freeze the graph networks, whose passes cost most of the
+    time, and go on with what they see.
+
+    The weights that are best on validation are in `run.out`, those it began with where none were better. Raises
+    CadError 55000 where `run.resume` finds no state to go on from.
     """
     optimiser = torch.optim.AdamW(towers.parameters(), lr=options.learning_rate, weight_decay=_WEIGHT_DECAY)
-    first, best = restore(options.state, towers, optimiser) if options.resume and options.state.exists() else (0, 0.0)
     last = options.graph_epochs + options.epochs
+    if run.resume:
+        standing = restore(run.state, run.run, towers, optimiser)
+    else:
+        standing = _validated(towers, material, None, run.out, None, 0, monitor)
     seen: Seen | None = None
     started = time.monotonic()
-    for epoch in range(first, last):
-        generator = torch.Generator().manual_seed(options.seed * 1000 + epoch)
+    for epoch in range(standing.epoch, last):
         if epoch >= options.graph_epochs and seen is None:
             seen = _freeze_graph(towers, material)
-        loss = _epoch(towers, material, optimiser, options, epoch, seen, generator)
+        _epoch(towers, material, optimiser, options, epoch, seen, monitor)
         if epoch < options.graph_epochs or epoch % _VALIDATE_EVERY == 0 or epoch == last - 1:
-            weights, found = validate(towers, material, seen)
-            if found.score >= best:
-                best = found.score
-                save_checkpoint(options.out, towers.named(), weights)
-            elapsed = (time.monotonic() - started) / 60
-            print(
-                f"epoch {epoch + 1}/{last} loss {loss:.3f} {found} (best {best:.3f}) {weights} "
-                f"scale {towers.loss.log_scale.exp().item():.1f} {elapsed:.1f} min",
-                flush=True,
-            )
-            store(options.state, towers, optimiser, epoch + 1, best)
-            if elapsed > options.minutes:
-                break
-    return best
+            standing = _validated(towers, material, seen, run.out, standing, epoch + 1, monitor)
+        standing = replace(standing, epoch=epoch + 1)
+        store(run.state, run.run, towers, optimiser, standing)
+        if time.monotonic() - started > 60 * run.minutes:
+            break
+    return standing
+
+
+def _validated(
+    towers: Towers,
+    material: Material,
+    seen: Seen | None,
+    out: Path,
+    standing: Standing | None,
+    epoch: int,
+    monitor: Monitor,
+) -> Standing:
+    """Where the training stands after `epoch` epochs; weights that are no worse than the best so far are saved."""
+    weights, found = validate(towers, material, seen)
+    standing = standing or Standing(epoch, before=found, best=found, best_epoch=epoch)
+    if found.score >= standing.best.score:
+        standing = replace(standing, best=found, best_epoch=epoch)
+        save_checkpoint(out, towers.named(), weights)
+    monitor.validated(epoch, found, standing.best, vars(weights))
+    return standing
 
 
 def _freeze_graph(towers: Towers, material: Material) -> Seen:
@@ -102,22 +132,38 @@ def _epoch(
     options: FitOptions,
     epoch: int,
     seen: Seen | None,
-    generator: torch.Generator,
-) -> float:
-    """One pass over the training parts; returns the mean loss. Each phase has its own curve of the learning rate."""
+    monitor: Monitor,
+) -> None:
+    """One pass over the training parts. Each phase has its own curve of the learning rate."""
     towers.train()
-    batch = _GRAPH_BATCH if seen is None else options.batch
+    generator = torch.Generator().manual_seed(options.seed * 1000 + epoch)
+    parts = len(material.part_families)
+    batch = min(_GRAPH_BATCH if seen is None else options.batch, parts)
     epochs, begun = (options.graph_epochs, 0) if seen is None else (options.epochs, options.graph_epochs)
-    per_epoch = len(material.captions) // batch
-    losses = []
-    order = torch.randperm(len(material.captions), generator=generator)[: per_epoch * batch]
-    for step, rows in enumerate(order.split(batch), (epoch - begun) * per_epoch):
+    share = family_share(epoch, options.graph_epochs + options.epochs, options.family_share)
+    steps = epochs * (parts // batch)
+    done = (epoch - begun) * (parts // batch)
+    monitor.phase("with graph networks" if seen is None else "projections alone", steps, done)
+    for step, rows in enumerate(batches(material.part_families, batch, share, generator), done):
+        rate = options.learning_rate * _rate(step, steps)
         for group in optimiser.param_groups:
-            group["lr"] = options.learning_rate * _rate(step, epochs * per_epoch)
-        loss = batch_loss(towers, material, rows, seen, generator)
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(towers.parameters(), 1.0)
-        optimiser.step()
-        losses.append(loss.item())
-    return sum(losses) / max(1, len(losses))
+            group["lr"] = rate
+        losses = _step(towers, material, optimiser, rows, seen, generator)
+        monitor.step(losses, rate, towers.loss.log_scale)
+
+
+def _step(
+    towers: Towers,
+    material: Material,
+    optimiser: torch.optim.Optimizer,
+    rows: Tensor,
+    seen: Seen | None,
+    generator: torch.Generator,
+) -> dict[str, Tensor]:
+    """Learn from one batch; returns the losses, one for each pair of modalities."""
+    losses = batch_losses(towers, material, rows, seen, generator)
+    optimiser.zero_grad()
+    torch.stack(list(losses.values())).sum().backward()
+    nn.utils.clip_grad_norm_(towers.parameters(), 1.0)
+    optimiser.step()
+    return losses

@@ -3,35 +3,51 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pgcad.corpus.parts import Part
 from pgcad.corpus.records import load_record
 from pgcad.corpus.twins import twin_labels
+from pgcad.encoders.checkpoint import state_sha256
 from pgcad.encoders.image import ImageTower
 from pgcad.training.image import Album, ImageOptions, ImageStudent, nearest_views, train_images
 from pgcad.training.material import labels
 from pgcad.training.pictures import load_pictures
+from pgcad.training.towers import load_tower
 
 
-def taught_image_tower(parts: Sequence[Part], cache: Path, seed: int, minutes: float, workers: int) -> ImageTower:
-    """The image tower after `minutes` of its own lessons, counting those before, which `cache` keeps."""
+def taught_image_tower(
+    parts: Sequence[Part],
+    start: Mapping[str, Mapping[str, Tensor]] | None,
+    cache: Path,
+    seed: int,
+    minutes: float,
+    workers: int,
+) -> ImageTower:
+    """The image tower after `minutes` of lessons, counting those before, which `cache` keeps.
+
+    It begins with the weights `start` (by tower), or with ImageNet's. Raises CadError 55000 for weights
+    that do not fit.
+    """
     student = ImageStudent()
+    if start is not None:
+        load_tower(student.tower, "image", start)
     if not minutes:
         return student.tower.eval()
-    keys = [part.key for part in parts]
-    digest = hashlib.sha256("\n".join(keys).encode()).hexdigest()[:12]
+    known = "\n".join([part.key for part in parts] + ([state_sha256(student.tower)] if start is not None else []))
+    digest = hashlib.sha256(known.encode()).hexdigest()[:12]
     file = cache / "image-tower" / f"{digest}-{seed}.pt"
     had = _restore(file, student)
     if had < minutes:
         album = Album(
             load_pictures(parts, file.with_name(f"{digest}.pictures"), workers),
-            nearest_views(keys),
-            labels([key.partition("/")[0] for key in keys]),
+            nearest_views([part.key for part in parts]),
+            labels([part.family for part in parts]),
             torch.from_numpy(twin_labels([load_record(part.folder, part.key).points for part in parts])),
         )
         options = ImageOptions(seed=seed, minutes=minutes)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pgcad.corpus.captions import PASSAGE_TEXT, TEXTS_PER_PART
 from pgcad.corpus.parts import Part
+from pgcad.corpus.records import holds_brep
 from pgcad.encoders.checkpoint import state_sha256
 from pgcad.encoders.image import ImageTower
 from pgcad.encoders.text import TextFeatures
@@ -21,41 +22,61 @@ from pgcad.training.tensors import Corpus, load_corpus
 
 @dataclass(frozen=True)
 class Material:
-    """Everything in memory: training parts, their texts (n × TEXTS_PER_PART rows) and the validation set."""
+    """Everything in memory, on the CPU.
+
+    Of n training parts: `corpus`; `texts`, TEXTS_PER_PART rows for each part that has any, and `text_row` (n,): the
+    part's place among those, -1 for none; `has_text` and `has_brep` (n,) bool; `captions` and `part_families` (n,) as
+    numbers. Of the validation set: the gallery, the queries, the row of the gallery that is right for each (`targets`),
+    its family, and which parts of the gallery have a B-rep. A part without one has an empty graph in its place.
+    """
 
     corpus: Corpus
     texts: TextFeatures
+    text_row: Tensor
+    has_text: Tensor
+    has_brep: Tensor
     captions: Tensor
+    part_families: Tensor
     validation: Corpus
+    validation_has_brep: Tensor
     queries: TextFeatures
     targets: Tensor
     families: list[str]
 
 
-def load_material(dataset: Dataset, image: ImageTower, cache: Path, workers: int) -> Material:
-    """Features of all parts and texts of the dataset; what the frozen networks say is kept in `cache`."""
+def load_material(dataset: Dataset, image: ImageTower, cache: Path, workers: int, device: torch.device) -> Material:
+    """Features of all parts and texts of the dataset; what the frozen networks say, computed on `device`, is kept in
+    `cache`.
+    """
     store, geometry = cache / "features" / state_sha256(image.backbone), cache / "geometry"
-    parts, queries = dataset.training, dataset.queries
-    corpus = load_corpus(parts, image_features(image.backbone, parts, store), geometry, workers)
+    parts, queries, gallery = dataset.training, dataset.queries, dataset.gallery
+    has_text = torch.tensor([bool(part.texts) for part in parts])
     return Material(
-        corpus=corpus,
-        texts=_texts(parts, cache),
+        corpus=load_corpus(parts, image_features(image.backbone, parts, store, device), geometry, workers),
+        texts=_texts([part for part in parts if part.texts], cache, device),
+        text_row=(has_text.cumsum(0) - 1).masked_fill(~has_text, -1),
+        has_text=has_text,
+        has_brep=_with_brep(parts),
         captions=labels([part.caption for part in parts]),
-        validation=load_corpus(
-            dataset.gallery, image_features(image.backbone, dataset.gallery, store), geometry, workers
-        ),
-        queries=text_features([query.text for query in queries], cache / "queries.npz"),
+        part_families=labels([part.family for part in parts]),
+        validation=load_corpus(gallery, image_features(image.backbone, gallery, store, device), geometry, workers),
+        validation_has_brep=_with_brep(gallery),
+        queries=text_features([query.text for query in queries], cache / "queries.npz", device=device),
         targets=torch.arange(len(queries)),
         families=[query.family for query in queries],
     )
 
 
-def _texts(parts: Sequence[Part], cache: Path) -> TextFeatures:
+def _with_brep(parts: Sequence[Part]) -> Tensor:
+    return torch.tensor([holds_brep(part.folder, part.key) for part in parts])
+
+
+def _texts(parts: Sequence[Part], cache: Path, device: torch.device) -> TextFeatures:
     """Features of all texts of all parts, row part × TEXTS_PER_PART + text; the passage in the role of a passage."""
     texts = [text for part in parts for text in part.texts]
-    passages = text_features(texts[PASSAGE_TEXT::TEXTS_PER_PART], cache / "passages.npz", "passage")
+    passages = text_features(texts[PASSAGE_TEXT::TEXTS_PER_PART], cache / "passages.npz", "passage", device)
     del texts[PASSAGE_TEXT::TEXTS_PER_PART]
-    queries = text_features(texts, cache / "queries.npz")
+    queries = text_features(texts, cache / "queries.npz", device=device)
     return _interleaved(queries, passages)
 
 

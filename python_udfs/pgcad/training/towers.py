@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -10,20 +11,40 @@ from pgcad.encoders.brep import BrepTower
 from pgcad.encoders.image import ImageTower
 from pgcad.encoders.shape import ShapeTower
 from pgcad.encoders.text import TextTower
+from pgcad.errors import CadError
 from pgcad.training.losses import NestedInfoNce
 
 
 class Towers(nn.Module):
-    """The three towers and the temperature, trained together."""
+    """The four towers and the temperature, trained together; they begin with the weights `start` (by tower), or anew.
 
-    def __init__(self, image: ImageTower) -> None:
+    The image tower is taken as it is. Raises CadError 55000 for weights of another architecture.
+    """
+
+    def __init__(self, image: ImageTower, start: Mapping[str, Mapping[str, Tensor]] | None = None) -> None:
         super().__init__()
         self.text, self.image, self.shape, self.brep = TextTower(), image, ShapeTower(), BrepTower()
         self.image.backbone.requires_grad_(False)
         self.loss = NestedInfoNce()
+        if start is not None:
+            for name in ("text", "shape", "brep"):
+                load_tower(self.named()[name], name, start)
 
     def named(self) -> dict[str, nn.Module]:
         return {"text": self.text, "image": self.image, "shape": self.shape, "brep": self.brep}
+
+
+def load_tower(tower: nn.Module, name: str, start: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Load the weights `start[name]` into a tower. Raises CadError 55000 for weights of another architecture."""
+    try:
+        tower.load_state_dict(start.get(name, {}))
+    except RuntimeError as error:
+        raise CadError(
+            "55000",
+            f"the {name} tower of the starting weights does not fit this version of pgcad",
+            "Start from weights of this version, or from none: --from none.",
+            str(error),
+        ) from error
 
 
 @dataclass(frozen=True)

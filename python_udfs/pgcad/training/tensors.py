@@ -60,7 +60,7 @@ def shapes(features: ShapeFeatures, rows: Tensor) -> ShapeFeatures:
 
 def breps(graphs: Sequence[BrepFeatures], rows: Sequence[int]) -> BrepFeatures:
     """The B-reps of `rows` as one batch, as the tower reads it."""
-    return _full(together([graphs[row] for row in rows]))
+    return together([_full(graphs[row]) for row in rows])
 
 
 def thinned_breps(graphs: Sequence[BrepFeatures], rows: Sequence[int], generator: torch.Generator) -> BrepFeatures:
@@ -68,7 +68,7 @@ def thinned_breps(graphs: Sequence[BrepFeatures], rows: Sequence[int], generator
 
     Rong et al. 2020, "DropEdge".
     """
-    return _full(together([_thinned(graphs[row], generator) for row in rows]))
+    return together([_full(_thinned(graphs[row], generator)) for row in rows])
 
 
 def augmented(features: ShapeFeatures, generator: torch.Generator) -> ShapeFeatures:
@@ -99,6 +99,7 @@ def _thinned(graph: BrepFeatures, generator: torch.Generator) -> BrepFeatures:
 
 
 def _full(features: BrepFeatures) -> BrepFeatures:
+    """In the precision that networks compute with, and with indices that those of other graphs can be added to."""
     full = {k: t.float() if t.is_floating_point() else t.long() for k, t in vars(features).items()}
     return BrepFeatures(**full)
 

@@ -60,7 +60,7 @@ def dataset(vault: Vault) -> Dataset:
 
 @pytest.fixture(scope="session")
 def material(dataset: Dataset, vault: Vault) -> Material:
-    return load_material(dataset, _image_tower(dataset, vault), vault.cache, CPU)
+    return load_material(dataset, _image_tower(dataset, vault), vault.cache, 2, CPU)
 
 
 @pytest.fixture

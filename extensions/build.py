@@ -24,8 +24,10 @@ from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CLIENT_SOURCE = "@client_source@"  # stands inside r'''…''' of a PL/Python body
-CLIENT_SHA256 = "@client_sha256@"  # names the loaded client, so that a session takes up a new one after an upgrade
+INLINED = {"client": "python_udfs/pgcad/client.py", "quantities": "python_udfs/pgcad/encoders/quantities.py"}
+"""Python files that stand inside r'''…''' of a PL/Python body, as @client_source@ and so on; @client_sha256@ names what
+was loaded, so that a session takes up a new one after an upgrade.
+"""
 
 
 class BuildError(Exception):
@@ -137,13 +139,15 @@ def read_migrations(folder: Path, frozen: dict[str, tuple[str, str]]) -> tuple[M
     return tuple(migrations)
 
 
-def inline_client(files: Sequence[str], client: str) -> tuple[str, ...]:
-    """Put the Python client into the files of functions. Its name changes with it and with the file that wraps it."""
-    if "'''" in client or "$python$" in client or "@extschema" in client:
-        raise BuildError("client.py holds ''', $python$ or @extschema, which would end the string that it is put in")
-    wrappers = [sql for sql in files if CLIENT_SOURCE in sql]
-    name = hashlib.sha256("".join([client, *wrappers]).encode()).hexdigest()[:12]
-    return tuple(sql.replace(CLIENT_SHA256, name).replace(CLIENT_SOURCE, client) for sql in files)
+def inline_python(files: Sequence[str], name: str, source: str) -> tuple[str, ...]:
+    """Put a Python file into the files of functions. Its hash changes with it and with the files that wrap it."""
+    if "'''" in source or "$python$" in source or "@extschema" in source:
+        holds = "holds ''', $python$ or @extschema, which would end the string that it is put in"
+        raise BuildError(f"{INLINED[name]} {holds}")
+    place, sha256 = f"@{name}_source@", f"@{name}_sha256@"
+    wrappers = [sql for sql in files if place in sql]
+    digest = hashlib.sha256("".join([source, *wrappers]).encode()).hexdigest()[:12]
+    return tuple(sql.replace(sha256, digest).replace(place, source) for sql in files)
 
 
 def read_source(root: Path = ROOT) -> Source:
@@ -153,14 +157,14 @@ def read_source(root: Path = ROOT) -> Source:
     if version is None:
         raise BuildError("extensions/pgcad.control has no default_version")
     frozen, released = read_frozen(root / "sql/incremental/frozen.txt")
-    client = (root / "python_udfs/pgcad/client.py").read_text()
+    idempotent = tuple(path.read_text() for path in sorted((root / "sql/idempotent").glob("*.sql")))
+    for name, file in INLINED.items():
+        idempotent = inline_python(idempotent, name, (root / file).read_text())
     return Source(
         version=version[1],
         preamble=(root / "extensions/preamble.sql").read_text(),
         migrations=read_migrations(root / "sql/incremental", frozen),
-        idempotent=inline_client(
-            [path.read_text() for path in sorted((root / "sql/idempotent").glob("*.sql"))], client
-        ),
+        idempotent=idempotent,
         released=released,
     )
 

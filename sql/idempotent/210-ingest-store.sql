@@ -65,7 +65,7 @@ as $$
     insert into cad.model (
         part_number, revision, name, name_zh, source_uri, sha256, format, kind, family, description, description_zh,
         description_generated, tags, material, unit_as_read, closed, volume_mm3, area_mm2, mass_kg, center_of_mass_mm,
-        principal_moments_mm5, box_mm, size_mm, face_count, edge_count, faces_by_type, edges_by_type, solid_count,
+        principal_moments_mm5, box_mm, size_mm, measures, face_count, edge_count, faces_by_type, edges_by_type, solid_count,
         component_count, triangle_count, genome
     )
     select
@@ -74,7 +74,8 @@ as $$
         coalesce(r.description_generated, false),
         array_remove(array(select cad._clean_text(t.tag) from unnest(m.tags) as t (tag)), null),
         cad._clean_text(m.material), r.unit_as_read, r.closed, r.volume_mm3, r.area_mm2, coalesce(m.mass_kg, m.density_kg_m3 * r.volume_mm3 * 1e-9),
-        r.center_of_mass_mm, r.principal_moments_mm5, cube(r.box_min_mm, r.box_max_mm), r.size_mm, r.face_count,
+        r.center_of_mass_mm, r.principal_moments_mm5, cube(r.box_min_mm, r.box_max_mm), r.size_mm,
+        nullif(r.measures, 'null'), r.face_count,
         r.edge_count, r.faces_by_type, r.edges_by_type, r.solid_count, r.component_count, r.triangle_count,
         coalesce(nullif(r.genome, 'null'), '{}')
         || jsonb_strip_nulls(jsonb_build_object('names', r.names, 'colours', r.colours))
@@ -86,7 +87,7 @@ as $$
         jsonb_to_record(report) as r (
             kind text, unit_as_read text, closed boolean, volume_mm3 double precision, area_mm2 double precision,
             center_of_mass_mm real[], principal_moments_mm5 double precision[], box_min_mm double precision[],
-            box_max_mm double precision[], size_mm real[], face_count integer, edge_count integer, faces_by_type jsonb,
+            box_max_mm double precision[], size_mm real[], measures jsonb, face_count integer, edge_count integer, faces_by_type jsonb,
             edges_by_type jsonb, solid_count integer, component_count integer, names jsonb, colours jsonb,
             triangle_count integer, name text, description text, description_zh text, description_generated boolean,
             genome jsonb

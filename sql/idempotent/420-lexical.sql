@@ -78,6 +78,7 @@ declare
     whole_weight real := coalesce((select sum(w) from unnest(asked.term_weights) as w), 1);
     spellings text[] := array[asked.words, upper(asked.words), lower(asked.words)];
     rare_terms tsquery[] := asked.terms[:asked.rare_terms];
+    rare_numbers tsquery[] := asked.number_terms[:asked.rare_numbers];
 begin
     if filters = '{}' then -- then every plan is the same one, and planning takes longer than looking
         perform set_config('plan_cache_mode', 'force_generic_plan', true);
@@ -122,6 +123,15 @@ begin
             )
             from cad._matching(filters) as m
             where m.lexemes @@ array_to_string(rare_terms, ' | ')::tsquery
+            union all
+            -- parts that measure rare numbers
+            select m.model_id, (
+                select sum(t.weight)
+                from unnest(rare_numbers, asked.number_weights) as t (term, weight)
+                where m.numbers @@ t.term
+            )
+            from cad._matching(filters) as m
+            where m.numbers @@ array_to_string(rare_numbers, ' | ')::tsquery
         ) as found
         group by found.model_id
         order by sum(found.weight) desc, found.model_id
@@ -131,4 +141,4 @@ end
 $$;
 
 comment on function cad._lexical_candidates(cad._query, jsonb, int) is
-'The parts whose number or words answer a query best, at most so many.';
+'The parts whose number, words or measured numbers answer a query best, at most so many.';

@@ -81,6 +81,8 @@ begin
     if query is not null then
         select t.terms, t.weights, t.rare into asked.terms, asked.term_weights, asked.rare_terms
         from cad._lexical_terms(asked.words) as t;
+        select t.terms, t.weights, t.rare into asked.number_terms, asked.number_weights, asked.rare_numbers
+        from cad._number_terms(asked.words) as t;
         asked.part_numbers := cad._part_numbers(asked.words);
     end if;
     asked.by_view := image is not null and stored.name = 'cad';

@@ -51,7 +51,11 @@ begin
                         from unnest(($2).part_numbers) as n (number)
                         having max(similarity(m.part_number, n.number)) >= show_limit() -- as the operator %% means it
                     )
-                ) as lexical_score
+                ) as lexical_score,
+                (
+                    select coalesce(sum(t.weight) filter (where m.numbers @@ t.term), 0) / sum(t.weight)
+                    from unnest(($2).number_terms, ($2).number_weights) as t (term, weight)
+                ) as number_score
             from unnest($1) as c (model_id)
             inner join cad.model as m on m.model_id = c.model_id
             left join cad.%I as s on s.model_id = m.model_id and s.family = m.family
@@ -66,14 +70,16 @@ begin
                     + w.image * coalesce(scored.image_score, scored.fused_score, 0)
                     + w.shape * coalesce(scored.shape_score, scored.fused_score, 0)
                     + w.lexical * coalesce(scored.lexical_score, 0)
-                ) / (w.fused + w.text + w.image + w.shape + w.lexical) end as score
+                    + w.numbers * coalesce(scored.number_score, 0)
+                ) / (w.fused + w.text + w.image + w.shape + w.lexical + w.numbers) end as score
             from scored
             cross join jsonb_to_record($3) as w (
                 fused double precision,
                 text double precision,
                 image double precision,
                 shape double precision,
-                lexical double precision
+                lexical double precision,
+                numbers double precision
             )
         ),
 

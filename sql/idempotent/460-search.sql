@@ -25,7 +25,7 @@ stable parallel safe
 set search_path from current
 as $$
 declare
-    weights jsonb := jsonb '{"fused": 0, "text": 0, "image": 0, "shape": 0, "lexical": 0}';
+    weights jsonb := jsonb '{"fused": 0, "text": 0, "image": 0, "shape": 0, "lexical": 0, "numbers": 0}';
 begin
     if asked.fused_vec is null then
         return weights || jsonb '{"lexical": 1}';
@@ -38,6 +38,9 @@ begin
     where f.query_kind = asked.kind;
     if asked.words is null then
         weights := weights || jsonb '{"lexical": 0}';
+    end if;
+    if asked.number_terms is null then
+        weights := weights || jsonb '{"numbers": 0}';
     end if;
     if coalesce((select sum(w.value::double precision) from jsonb_each(weights) as w), 0) = 0 then
         raise exception 'no weight is left to rank by'
@@ -143,7 +146,7 @@ begin
     asked := cad._ask(space, query, image, file, format, points, part, v);
     weights := cad._weights(asked, options);
     stages := stages || cad._stage('encode', started, null, jsonb_build_object(
-        'kind', asked.kind, 'terms', asked.terms::text[], 'weights', weights
+        'kind', asked.kind, 'terms', asked.terms::text[], 'numbers', asked.number_terms::text[], 'weights', weights
     ));
 
     started := clock_timestamp();

@@ -22,6 +22,39 @@ $$;
 comment on function cad._lexemes(text, text[], text, text, text, text[], text, text, text) is
 'Weighted lexemes of a part: A part number and aliases, B names, C family, tags and material, D descriptions.';
 
+create function cad._step(measured double precision) returns integer
+language sql immutable strict parallel safe
+set search_path from current
+as $$
+    select round(200 * ln(measured))::integer
+$$;
+
+comment on function cad._step(double precision) is 'Place of a positive number on a scale of steps of half a per cent.';
+
+create function cad._number_lexemes(measures jsonb, size_mm real[]) returns tsvector
+language sql immutable parallel safe
+set search_path from current
+as $$
+    -- s size, l any length, p pitch, each with its step; n a count.
+    select coalesce(array_to_tsvector(array_agg(distinct n.lexeme)), '')
+    from (
+        select unnest(array['s', 'l']) || cad._step(extent)
+        from unnest(size_mm) as extent
+        where extent > 0
+        union all
+        select kind.letter || cad._step(measured::double precision)
+        from (
+            values ('l', 'pitch_mm'), ('l', 'diameter_mm'), ('l', 'length_mm'), ('p', 'pitch_mm')
+        ) as kind (letter, measure), lateral jsonb_array_elements_text(measures -> kind.measure) as measured
+        union all
+        select 'n' || measured::double precision
+        from jsonb_array_elements_text(measures -> 'count') as measured
+    ) as n (lexeme)
+$$;
+
+comment on function cad._number_lexemes(jsonb, real[]) is
+'Numbers that a part measures, as lexemes: s size, l any length, p pitch, each in steps of half a per cent, and n a count.';
+
 create table cad.model (
     model_id uuid primary key default pg_catalog.gen_random_uuid(),
     part_number text,
@@ -48,6 +81,7 @@ create table cad.model (
     principal_moments_mm5 double precision[],
     box_mm cube,
     size_mm real[] check (pg_catalog.array_length(size_mm, 1) = 3),
+    measures jsonb,
     face_count integer,
     edge_count integer,
     faces_by_type jsonb,
@@ -59,6 +93,7 @@ create table cad.model (
     lexemes tsvector generated always as (
         cad._lexemes(part_number, aliases, name, name_zh, family, tags, material, description, description_zh)
     ) stored,
+    numbers tsvector generated always as (cad._number_lexemes(measures, size_mm)) stored,
     created_at timestamptz not null default pg_catalog.now(),
     updated_at timestamptz not null default pg_catalog.now(),
     unique (model_id, family) -- what the vector tables refer to, so that a new family moves their rows
@@ -90,6 +125,8 @@ comment on column cad.model.center_of_mass_mm is 'Centre of mass x, y, z in mm.'
 comment on column cad.model.principal_moments_mm5 is 'Principal moments of inertia at unit density in mm⁵, ascending.';
 comment on column cad.model.box_mm is 'Axis-aligned bounding box in mm.';
 comment on column cad.model.size_mm is 'Extents of the bounding box in mm, ascending.';
+comment on column cad.model.measures is
+'What a drawing would say, read off the faces: count (of equal faces), pitch_mm, diameter_mm, length_mm; null for meshes.';
 comment on column cad.model.face_count is 'Number of faces; null for meshes and points.';
 comment on column cad.model.edge_count is 'Number of edges; null for meshes and points.';
 comment on column cad.model.faces_by_type is 'Number of faces by surface type.';
@@ -99,10 +136,12 @@ comment on column cad.model.component_count is 'Number of components of an assem
 comment on column cad.model.triangle_count is 'Triangles of the stored mesh.';
 comment on column cad.model.genome is 'Assembly tree, names, colours; under metadata what the loader gave beyond the known keys.';
 comment on column cad.model.lexemes is 'Generated: weighted lexemes of numbers, names, family, tags and descriptions.';
+comment on column cad.model.numbers is 'Generated: sizes, lengths, pitches and counts as lexemes, for questions that name them.';
 comment on column cad.model.created_at is 'When the part was first loaded.';
 comment on column cad.model.updated_at is 'When the row last changed.';
 
 create index model_lexemes_idx on cad.model using gin (lexemes);
+create index model_numbers_idx on cad.model using gin (numbers);
 create index model_part_number_trgm_idx on cad.model using gin (part_number gin_trgm_ops);
 create index model_name_trgm_idx on cad.model using gin (name gin_trgm_ops);
 create index model_aliases_idx on cad.model using gin (aliases);

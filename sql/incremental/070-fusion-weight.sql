@@ -5,8 +5,10 @@ create table cad.fusion_weight (
     text real not null check (text >= 0),
     image real not null check (image >= 0),
     shape real not null check (shape >= 0),
+    fused real not null check (fused >= 0),
     lexical real not null check (lexical >= 0),
-    check (text + image + shape + lexical > 0)
+    numbers real not null check (numbers >= 0),
+    check (text + image + shape + fused + lexical + numbers > 0)
 );
 
 comment on table cad.fusion_weight is 'How much each score counts in the rerank.';
@@ -14,15 +16,17 @@ comment on column cad.fusion_weight.query_kind is 'What the query was: text, ima
 comment on column cad.fusion_weight.text is 'Weight of the cosine with the text vector.';
 comment on column cad.fusion_weight.image is 'Weight of the cosine with the image vector or the best view.';
 comment on column cad.fusion_weight.shape is 'Weight of the cosine with the shape vector.';
+comment on column cad.fusion_weight.fused is 'Weight of the cosine with the fused vector.';
 comment on column cad.fusion_weight.lexical is 'Weight of the lexical score.';
+comment on column cad.fusion_weight.numbers is 'Weight of the share of the question''s numbers that the part measures, if it has any.';
 
 -- A picture and a shape are best ranked by their own kind alone: docs/results/encoders/rerank.md has the measurement.
 -- The rows text and multi are a judgement: every kind counts, that of the words most.
-insert into cad.fusion_weight (query_kind, text, image, shape, lexical) values
-('text', 1, 0.5, 0.5, 0.5),
-('image', 0, 1, 0, 0),
-('shape', 0, 0, 1, 0),
-('multi', 1, 1, 1, 0.5);
+insert into cad.fusion_weight (query_kind, text, image, shape, fused, lexical, numbers) values
+('text', 1, 0.5, 0.5, 0, 0.5, 0.25),
+('image', 0, 1, 0, 0, 0, 0),
+('shape', 0, 0, 1, 0, 0, 0),
+('multi', 1, 1, 1, 0, 0.5, 0.25);
 
 -- A restore puts its rows where the script has already put the defaults: the later row wins.
 create function cad._fusion_weight_give_way() returns trigger

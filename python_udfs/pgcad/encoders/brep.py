@@ -13,23 +13,19 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 from torch import Tensor, nn
 from torch.nn.functional import gelu, normalize
 
 from pgcad.encoders.log_grid import WAVES_WIDTH, log_grid, log_waves
 from pgcad.geometry.brep_graph import CURVE_TYPES, GRID, SURFACE_TYPES, BrepGraph
+from pgcad.geometry.measures import MEASURES, face_lengths, measures
 
 GRID_CHANNELS = 5
 FACE_WIDTH = SURFACE_TYPES + 11
 CURVE_WIDTH = CURVE_TYPES + 6
-MEASURES = ("count", "pitch_mm", "diameter_mm", "length_mm")
 _LOW, _HIGH, _BINS = 0.1, 1000.0, 120
 _BAG_WIDTH = _BINS + WAVES_WIDTH
 MEASURE_WIDTH = len(MEASURES) * _BAG_WIDTH
-_SAME_AREA = 0.005
-"""Relative difference of areas below which faces of one type count as congruent."""
-_SAME_PITCH = 0.02
 _SMALLEST_MM = 1e-3
 _ROUNDS = 3
 
@@ -73,45 +69,6 @@ def together(some: Sequence[BrepFeatures]) -> BrepFeatures:
     )
 
 
-def measures_mm(graph: BrepGraph) -> dict[str, NDArray[np.float64]]:
-    """The numbers of MEASURES that a drawing of the part would give: how often congruent faces repeat and at which
-    distances, diameters of what is round, lengths of faces.
-    """
-    counts, pitches = _repeats(graph)
-    return {
-        "count": counts,
-        "pitch_mm": pitches,
-        "diameter_mm": 2 * graph.radius_mm[graph.radius_mm > 0].astype(float),
-        "length_mm": _face_lengths(graph)[:, 1:].flatten(),
-    }
-
-
-def _repeats(graph: BrepGraph) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Size of every group of congruent faces, and the distance at which each group repeats, if it does evenly."""
-    area = np.round(np.log(np.maximum(graph.area_mm2, _SMALLEST_MM**2)) / _SAME_AREA)
-    keys = np.column_stack([graph.face_type, area, np.round(graph.radius_mm, 3)])
-    _, group = np.unique(keys, axis=0, return_inverse=True)
-    counts, pitches = [], []
-    for members in np.split(np.argsort(group, kind="stable"), np.cumsum(np.bincount(group.reshape(-1)))[:-1]):
-        if len(members) < 2:
-            continue
-        counts.append(len(members))
-        near = cKDTree(graph.centroid_mm[members]).query(graph.centroid_mm[members], k=2)[0][:, 1]
-        pitch = float(np.median(near))
-        if pitch > _SMALLEST_MM and (np.abs(near - pitch) < _SAME_PITCH * pitch).mean() > 0.5:
-            pitches.append(pitch)
-    return np.array(counts, float), np.array(pitches, float)
-
-
-def _face_lengths(graph: BrepGraph) -> NDArray[np.float64]:
-    """(n, 3) ascending: how far the points of each face spread along their principal axes, as a box would."""
-    points = graph.grid[..., :3].reshape(len(graph.grid), -1, 3).astype(float)
-    centred = points - points.mean(1, keepdims=True)
-    spread = np.linalg.eigvalsh(np.einsum("fpi,fpj->fij", centred, centred) / points.shape[1]).clip(0)
-    lengths: NDArray[np.float64] = np.sqrt(12 * spread)
-    return lengths
-
-
 def _bag(values: NDArray[np.float64]) -> Tensor:
     """(_BAG_WIDTH,): where the values lie on a logarithmic scale; what occurs often counts a little more."""
     if not len(values):
@@ -135,7 +92,7 @@ def _features(graph: BrepGraph) -> BrepFeatures:
     centre = share @ graph.centroid_mm
     radius = max(float(np.sqrt(share @ ((graph.centroid_mm - centre) ** 2).sum(1))), _SMALLEST_MM)
     normals = _mean_normals(graph)
-    values = measures_mm(graph)
+    values = measures(graph)
     return BrepFeatures(
         faces=_floats(_face_attributes(graph, share, centre, radius, normals)),
         grids=_floats(_grid_channels(graph, centre, radius, normals)),
@@ -169,7 +126,7 @@ def _face_attributes(
         np.sqrt(share),
         np.linalg.norm(out, axis=1) / radius,
         (out * normals).sum(1) / radius,
-        _log(_face_lengths(graph)),
+        _log(face_lengths(graph)),
         graph.grid[..., 6].mean((1, 2)),
         np.full(len(share), _log(np.array(radius))),
     ])  # fmt: skip

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageChops
 from torch import Tensor, nn
-from torch.nn.functional import normalize, pad, relu6
+from torch.nn.functional import conv2d, normalize, pad, relu6
 
 BACKBONE_WIDTH = 1280
 SIDE = 224
@@ -37,9 +37,12 @@ class _SameConv2d(nn.Conv2d):
     """Convolution with TensorFlow's SAME padding, as the weights were trained: odd pixels go right and below."""
 
     def forward(self, x: Tensor) -> Tensor:
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        if stride == 1:  # the same on both sides, which saves a copy
+            return conv2d(x, self.weight, self.bias, padding=kernel // 2, groups=self.groups)
         amounts = []
         for size in (x.shape[-1], x.shape[-2]):
-            total = max((-(-size // self.stride[0]) - 1) * self.stride[0] + self.kernel_size[0] - size, 0)
+            total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
             amounts += [total // 2, total - total // 2]
         return super().forward(pad(x, amounts))
 

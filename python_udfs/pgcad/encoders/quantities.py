@@ -1,6 +1,7 @@
 """Numbers that an engineer reads in a part's text: pitch, pins, rows, threads, lengths.
 
-A sentence encoder blurs digits; these features keep them apart. English and Chinese, metric and inch.
+English and Chinese, metric and inch. Standard library only and self-contained, because `extensions/build.py` inlines
+this file into a PL/Python body.
 """
 
 from __future__ import annotations
@@ -8,17 +9,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Sequence
-
-import torch
-from torch import Tensor
-
-from pgcad.encoders.log_grid import WAVES_WIDTH, log_grid, log_waves
 
 ROLES = ("pitch_mm", "rows", "columns", "pins", "thread_mm", "length_mm", "number")
-_LOW, _HIGH, _BINS = 0.1, 1000.0, 80
-_ROLE_WIDTH = _BINS + 1 + WAVES_WIDTH
-WIDTH = len(ROLES) * _ROLE_WIDTH
 
 _NUMBER = r"(\d++(?:\.\d++)?+)"  # possessive: no part of a number is a number
 _LARGEST_PITCH_MM = 200.0
@@ -68,18 +60,3 @@ def quantities(text: str) -> dict[str, list[float]]:
         found["length_mm"] += [float(number) * scale for number in _ANY.findall(match[1])]
     found["number"] = [float(number) for number in _ANY.findall(text)]
     return dict(found)
-
-
-def quantity_features(texts: Sequence[str]) -> Tensor:
-    """(n, WIDTH) float32: per role its numbers on the grid, whether there is one at all, and their waves."""
-    features = torch.zeros(len(texts), len(ROLES), _ROLE_WIDTH)
-    for row, text in enumerate(texts):
-        found = quantities(text)
-        for role, name in enumerate(ROLES):
-            numbers = [number for number in found.get(name, []) if number > 0]
-            if numbers:
-                values = torch.tensor(numbers)
-                features[row, role, :_BINS] = log_grid(values, _LOW, _HIGH, _BINS).sum(0).clamp_max(1.0)
-                features[row, role, _BINS] = 1.0
-                features[row, role, _BINS + 1 :] = log_waves(values).sum(0) / len(numbers) ** 0.5
-    return features.flatten(1)

@@ -21,8 +21,8 @@ from torch.nn.functional import normalize
 from pgcad.encoders.e5 import E5
 from pgcad.encoders.int8 import in_int8
 from pgcad.encoders.precision import eight_bits
-from pgcad.encoders.quantities import WIDTH as QUANTITY_WIDTH
-from pgcad.encoders.quantities import quantity_features
+from pgcad.encoders.quantity_features import WIDTH as QUANTITY_WIDTH
+from pgcad.encoders.quantity_features import quantity_features
 from pgcad.errors import CadError
 
 ROLES = ("query", "passage")

@@ -14,8 +14,8 @@ from random import Random
 import numpy as np
 import trimesh
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
+from pgcad.corpus.clouds import facing, noisy, random_rotation
 from pgcad.corpus.records import random_look, random_view
 from pgcad.geometry.analyse import cloud_points
 from pgcad.geometry.reading import read
@@ -26,8 +26,6 @@ from pgcad.geometry.tessellate import tessellate
 from pgcad.geometry.units import MILLIMETRES
 from pgcad.geometry.views import DRAWING, render
 
-NOISE = 0.01
-"""Standard deviation of noise, of the radius of the part's bounding sphere (as ModelNet-C's jitter)."""
 COARSER = (2.0, 5.0)
 """How much coarser another program may triangulate than pgcad does."""
 MESH_FORMATS = ("stl", "ply", "obj", "off", "glb")
@@ -75,16 +73,9 @@ def probe(file: Path, seed: str) -> Probe:
 
 def turned(surface: Surface, rng: Random) -> Surface:
     """The surface in a random orientation (uniform on SO(3)) and place."""
-    rotation = Rotation.random(rng=np.random.default_rng(rng.getrandbits(64)))
+    rotation = random_rotation(rng)
     shift = [rng.uniform(-50, 50) for _ in range(3)]
     return replace(surface, vertices_mm=rotation.apply(surface.vertices_mm) + shift)
-
-
-def noisy(points: NDArray[np.floating], rng: Random) -> NDArray[np.float64]:
-    """Points (n, 3) moved by normal noise of NOISE times the radius of their bounding sphere."""
-    radius = float(np.linalg.norm(points - (points.max(0) + points.min(0)) / 2, axis=1).max())
-    jitter = np.random.default_rng(rng.getrandbits(64)).normal(0, NOISE * radius, points.shape)
-    return np.asarray(points + jitter, np.float64)
 
 
 def _probe_of(job: tuple[Path, str]) -> Probe:
@@ -107,6 +98,4 @@ def _in_inches(surface: Surface, rng: Random) -> NDArray[np.float32]:
 def _scan(surface: Surface, rng: Random) -> NDArray[np.float32]:
     """What a scanner on one side sees, with noise: points whose surface faces it."""
     points = sample_surface(surface, seed=rng.getrandbits(32))
-    towards = Rotation.random(rng=np.random.default_rng(rng.getrandbits(64))).as_matrix()[0]
-    facing = points[points[:, 3:] @ towards > 0, :3]
-    return cloud_points(noisy(facing, rng))
+    return cloud_points(noisy(facing(points, rng), rng))

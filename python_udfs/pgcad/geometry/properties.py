@@ -19,8 +19,9 @@ from OCP.gp import gp_Pnt
 from OCP.GProp import GProp_GProps
 from OCP.TopAbs import TopAbs_ShapeEnum
 from OCP.TopExp import TopExp
-from OCP.TopoDS import TopoDS, TopoDS_Shape
+from OCP.TopoDS import TopoDS, TopoDS_Face, TopoDS_Shape
 
+from pgcad.geometry.faces import Faces
 from pgcad.geometry.surface import Surface
 
 
@@ -48,23 +49,23 @@ class Properties:
         return tuple(sorted(high - low for low, high in zip(self.box_min_mm, self.box_max_mm, strict=True)))
 
 
-def shape_properties(shape: TopoDS_Shape) -> Properties:
+def shape_properties(shape: TopoDS_Shape, faces: Faces) -> Properties:
     """Of a B-rep, by integration over its exact surfaces (OpenCASCADE's BRepGProp)."""
-    faces, edges, shells, solids = (
+    edges, shells, solids = (
         _subshapes(shape, kind)
         for kind in (
-            TopAbs_ShapeEnum.TopAbs_FACE,
             TopAbs_ShapeEnum.TopAbs_EDGE,
             TopAbs_ShapeEnum.TopAbs_SHELL,
             TopAbs_ShapeEnum.TopAbs_SOLID,
         )
     )
-    closed = bool(solids) and all(BRep_Tool.IsClosed_s(shell) for shell in shells) and not _loose_faces(faces, solids)
-    surface, volume = GProp_GProps(), GProp_GProps()
-    BRepGProp.SurfaceProperties_s(shape, surface)
+    loose = _loose_faces(faces.faces, solids)
+    closed = bool(solids) and all(BRep_Tool.IsClosed_s(shell) for shell in shells) and not loose
+    volume = GProp_GProps()
     if closed:
         BRepGProp.VolumeProperties_s(shape, volume)
-    centre = (volume if closed else surface).CentreOfMass()
+    area_mm2 = float(faces.areas_mm2.sum())
+    by_area = faces.areas_mm2 @ faces.centroids_mm / (area_mm2 or 1.0)
     box = Bnd_Box()
     BRepBndLib.AddOptimal_s(shape, box, False, False)
     box.SetGap(0.0)
@@ -72,14 +73,14 @@ def shape_properties(shape: TopoDS_Shape) -> Properties:
     return Properties(
         closed=closed,
         volume_mm3=abs(volume.Mass()) if closed else None,
-        area_mm2=surface.Mass(),
-        center_of_mass_mm=(centre.X(), centre.Y(), centre.Z()),
+        area_mm2=area_mm2,
+        center_of_mass_mm=volume.CentreOfMass().Coord() if closed else _floats(by_area),
         principal_moments_mm5=_moments(volume) if closed else None,
         box_min_mm=_settled(low),
         box_max_mm=_settled(high),
-        face_count=len(faces),
+        face_count=len(faces.faces),
         edge_count=len(edges),
-        faces_by_type=_by_type(BRepAdaptor_Surface(TopoDS.Face(face), False).GetType().name for face in faces),
+        faces_by_type=_by_type(BRepAdaptor_Surface(face, False).GetType().name for face in faces.faces),
         edges_by_type=_by_type(
             BRepAdaptor_Curve(TopoDS.Edge(edge)).GetType().name
             for edge in edges
@@ -125,7 +126,7 @@ def _subshapes(shape: TopoDS_Shape, kind: TopAbs_ShapeEnum) -> list[TopoDS_Shape
     return [found.FindKey(i) for i in range(1, found.Extent() + 1)]
 
 
-def _loose_faces(faces: list[TopoDS_Shape], solids: list[TopoDS_Shape]) -> bool:
+def _loose_faces(faces: list[TopoDS_Face], solids: list[TopoDS_Shape]) -> bool:
     in_solids = IndexedMap_TopoDS_Shape_TopTools_ShapeMapHasher()
     for solid in solids:
         TopExp.MapShapes_s(solid, TopAbs_ShapeEnum.TopAbs_FACE, in_solids)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pgcad.geometry.brep import brep_graph
 from pgcad.geometry.brep_graph import BrepGraph
+from pgcad.geometry.faces import faces_of
 from pgcad.geometry.formats import CLOUDS, STEP, check_format
 from pgcad.geometry.limits import check_extent, check_file_bytes
 from pgcad.geometry.mesh import load_scene, scene_names, scene_surface, scene_unit
@@ -57,8 +58,9 @@ def _read_step(data: bytes, with_brep: bool) -> Reading:
     model = read_step(data)
     with kernel_errors():
         surface = tessellate(model)
-        properties = shape_properties(model.shape)
-        brep = brep_graph(model.shape) if with_brep else None
+        faces = faces_of(model.shape)
+        properties = shape_properties(model.shape, faces)
+        brep = brep_graph(faces) if with_brep else None
     return Reading(
         kind="assembly" if model.tree else "part",
         shape=surface,

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from pgcad.errors import CadError
 from pgcad.geometry.assembly import cut_names, cut_tree, tree_size
 from pgcad.geometry.describe import describe
+from pgcad.geometry.measures import short_measures
 from pgcad.geometry.reading import Reading
 from pgcad.geometry.surface import Surface, dominant_colours
 from pgcad.geometry.text import clean_name, clean_text
@@ -49,6 +50,7 @@ def make_report(reading: Reading, metadata: Mapping[str, Any]) -> dict[str, Any]
         "unit_as_read": reading.unit_as_read,
         **asdict(reading.properties),
         "size_mm": reading.properties.size_mm,
+        "measures": short_measures(reading.brep) if reading.brep else None,
         "component_count": reading.component_count,
         "names": cut_names(names),
         "colours": dominant_colours(surface) if surface else [],

@@ -6,48 +6,43 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from pgcad.encoders.brep import BrepTower, together
+from pgcad.encoders.brep import BrepTower
 from pgcad.encoders.image import ImageTower
 from pgcad.encoders.shape import ShapeTower
 from pgcad.encoders.text import TextFeatures
 from pgcad.geometry.views import VIEWS
 from pgcad.training.device import device_of, on
-from pgcad.training.tensors import Corpus, augmented, shapes
+from pgcad.training.tensors import Corpus, breps, shapes
 
 _BATCH = 128
 
 
 @torch.no_grad()
-def pooled_vectors(tower: ShapeTower, corpus: Corpus, generator: torch.Generator | None = None) -> Tensor:
-    """What the graph network sees of the parts, (n, POOLED_WIDTH): as they are, or augmented and from either half."""
-    half = 0 if generator is None else int(torch.randint(0, 2, (1,), generator=generator))
-    found = []
-    for rows in torch.arange(len(corpus.views)).split(_BATCH):
-        features = shapes(corpus.halves[half], rows)
-        features = features if generator is None else augmented(features, generator)
-        found.append(tower.pooled(on(device_of(tower), features)).cpu())
-    return torch.cat(found)
+def pooled_vectors(tower: ShapeTower, corpus: Corpus, variant: int = 0) -> Tensor:
+    """What the graph network sees of one variant of the parts' shapes, (n, POOLED_WIDTH)."""
+    device, batches = device_of(tower), torch.arange(len(corpus.views)).split(_BATCH)
+    return torch.cat([tower.pooled(on(device, shapes(corpus.variants[variant], rows))).cpu() for rows in batches])
 
 
 @torch.no_grad()
-def shape_vectors(tower: ShapeTower, corpus: Corpus, pooled: Tensor | None = None) -> Tensor:
-    """(n, dim) of the parts' shapes; `pooled` saves the graph network its work."""
-    device, pooled = device_of(tower), pooled_vectors(tower, corpus) if pooled is None else pooled
-    return tower.head(pooled.to(device), corpus.halves[0].whole.to(device)).cpu()
+def shape_vectors(tower: ShapeTower, corpus: Corpus, pooled: Tensor | None = None, variant: int = 0) -> Tensor:
+    """(n, dim) of one variant of the parts' shapes; `pooled` saves the graph network its work."""
+    pooled = pooled_vectors(tower, corpus, variant) if pooled is None else pooled
+    device = device_of(tower)
+    return tower.head(pooled.to(device), corpus.variants[variant].whole.float().to(device)).cpu()
 
 
 @torch.no_grad()
 def brep_pooled(tower: BrepTower, corpus: Corpus) -> Tensor:
     """What the graph network sees of the parts' B-reps, (n, width)."""
-    rows = range(0, len(corpus.breps), _BATCH)
-    batches = (on(device_of(tower), together(corpus.breps[start : start + _BATCH])) for start in rows)
-    return torch.cat([tower.pooled(batch).cpu() for batch in batches])
+    device, batches = device_of(tower), torch.arange(len(corpus.breps)).split(_BATCH)
+    return torch.cat([tower.pooled(on(device, breps(corpus.breps, rows.tolist()))).cpu() for rows in batches])
 
 
 @torch.no_grad()
 def brep_vectors(tower: BrepTower, corpus: Corpus, pooled: Tensor | None = None) -> Tensor:
     """(n, dim) of the parts' B-reps; `pooled` saves the graph network its work."""
-    measures = torch.cat([brep.measures for brep in corpus.breps])
+    measures = torch.cat([brep.measures for brep in corpus.breps]).float()
     device, pooled = device_of(tower), brep_pooled(tower, corpus) if pooled is None else pooled
     return tower.head(pooled.to(device), measures.to(device)).cpu()
 

@@ -11,12 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from pgcad.encoders.checkpoint import save_checkpoint
+from pgcad.encoders.shape import ShapeTower
 from pgcad.training.curriculum import batches, family_share
 from pgcad.training.encode import brep_pooled, pooled_vectors
 from pgcad.training.material import Material
 from pgcad.training.monitor import Monitor
-from pgcad.training.objective import GRAPH_VARIANTS, batch_losses
+from pgcad.training.objective import batch_losses
+from pgcad.training.shapes import VARIANTS
 from pgcad.training.state import Standing, restore, store
+from pgcad.training.tensors import Corpus
 from pgcad.training.towers import Seen, Towers
 from pgcad.training.validation import validate
 
@@ -53,6 +56,23 @@ class RunOptions:
     minutes: float
 
 
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of epochs, from epoch `begun` on, with a batch size and a curve of the learning rate of its own."""
+
+    name: str
+    begun: int
+    epochs: int
+    batch: int
+    steps_per_epoch: int
+    steps_before: int
+
+    @property
+    def steps(self) -> int:
+        """Steps of all its epochs."""
+        return self.epochs * self.steps_per_epoch
+
+
 def fit(towers: Towers, material: Material, options: FitOptions, run: RunOptions, monitor: Monitor) -> Standing:
     """Train everything together for the first epochs; then freeze the graph networks, whose passes cost most of the
     time, and go on with what they see.
@@ -70,7 +90,7 @@ def fit(towers: Towers, material: Material, options: FitOptions, run: RunOptions
     started = time.monotonic()
     for epoch in range(standing.epoch, last):
         if epoch >= options.graph_epochs and seen is None:
-            seen = _freeze_graph(towers, material, options.seed)
+            seen = _freeze_graph(towers, material)
         _epoch(towers, material, optimiser, options, epoch, seen, monitor)
         if epoch < options.graph_epochs or epoch % _VALIDATE_EVERY == 0 or epoch == last - 1:
             standing = _validated(towers, material, seen, run.out, standing, epoch + 1, monitor)
@@ -100,19 +120,31 @@ def _validated(
     return standing
 
 
-def _freeze_graph(towers: Towers, material: Material, seed: int) -> Seen:
-    """Stop training the graph networks; returns what they see of the parts, of points in several augmentations."""
+def _freeze_graph(towers: Towers, material: Material) -> Seen:
+    """Stop training the graph networks; returns what they see of all parts."""
     shape, brep = towers.shape, towers.brep
     for module in (shape.point, shape.fine, shape.middle, shape.wide, shape.mix, brep.grid, brep.face, brep.rounds):
         module.requires_grad_(False)
-    generator = torch.Generator().manual_seed(seed)
-    variants = [pooled_vectors(towers.shape, material.corpus, generator).half() for _ in range(GRAPH_VARIANTS)]
     return Seen(
-        torch.stack(variants, 1),
+        _all_variants(shape, material.corpus),
         brep_pooled(brep, material.corpus),
-        pooled_vectors(shape, material.validation),
+        _all_variants(shape, material.validation),
         brep_pooled(brep, material.validation),
     )
+
+
+def _all_variants(tower: ShapeTower, corpus: Corpus) -> Tensor:
+    return torch.stack([pooled_vectors(tower, corpus, variant).half() for variant in range(VARIANTS)], 1)
+
+
+def _phase(options: FitOptions, parts: int, graphs_learn: bool) -> Phase:
+    """The phase with the graph networks, or the one after it; a small vault is one batch."""
+    batch = min(_GRAPH_BATCH, parts)
+    first = Phase("with graph networks", 0, options.graph_epochs, batch, parts // batch, 0)
+    if graphs_learn:
+        return first
+    batch = min(options.batch, parts)
+    return Phase("projections alone", options.graph_epochs, options.epochs, batch, parts // batch, first.steps)
 
 
 def _rate(step: int, steps: int) -> float:
@@ -129,22 +161,19 @@ def _epoch(
     seen: Seen | None,
     monitor: Monitor,
 ) -> None:
-    """One pass over the training parts. Each phase has its own curve of the learning rate."""
+    """One pass over the training parts."""
     towers.train()
     generator = torch.Generator().manual_seed(options.seed * 1000 + epoch)
-    parts = len(material.part_families)
-    batch = min(_GRAPH_BATCH if seen is None else options.batch, parts)
-    epochs, begun = (options.graph_epochs, 0) if seen is None else (options.epochs, options.graph_epochs)
+    phase = _phase(options, len(material.part_families), seen is None)
     share = family_share(epoch, options.graph_epochs + options.epochs, options.family_share)
-    steps = epochs * (parts // batch)
-    done = (epoch - begun) * (parts // batch)
-    monitor.phase("with graph networks" if seen is None else "projections alone", steps, done)
-    for step, rows in enumerate(batches(material.part_families, batch, share, generator), done):
-        rate = options.learning_rate * _rate(step, steps)
+    done = (epoch - phase.begun) * phase.steps_per_epoch
+    monitor.phase(phase.name, phase.steps, done)
+    for step, rows in enumerate(batches(material.part_families, phase.batch, share, generator), done):
+        rate = options.learning_rate * _rate(step, phase.steps)
         for group in optimiser.param_groups:
             group["lr"] = rate
         losses = _step(towers, material, optimiser, rows, seen, generator)
-        monitor.step(losses, rate, towers.loss.log_scale)
+        monitor.step(phase.steps_before + step + 1, losses, rate, towers.loss.log_scale)
 
 
 def _step(

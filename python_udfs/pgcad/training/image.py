@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +28,7 @@ _LEARN_VIEWS_SHARE = 0.25
 _MEMORY = 4096
 _FAMILY_SHARE = 0.5
 _WEIGHT_DECAY = 0.02
-_WARM_UP_STEPS = 100
+_WARM_UP_STEPS, _REPORT_STEPS = 100, 50
 _PROJECTION_RATE = 5.0  # the projection begins from nothing, the backbone does not
 
 
@@ -83,8 +83,12 @@ def nearest_views(keys: Sequence[str]) -> Tensor:
     return torch.from_numpy(np.stack(rows))
 
 
-def train_images(student: ImageStudent, album: Album, options: ImageOptions) -> None:
-    """Train until `minutes` are over; prints the loss and how often the right part came first."""
+def train_images(
+    student: ImageStudent, album: Album, options: ImageOptions, had: float, keep: Callable[[float], None]
+) -> None:
+    """Train until `minutes` are over, of which the student `had` some before; `keep` is told from time to time how many
+    they are. Prints the loss and how often the right part came first.
+    """
     backbone = student.tower.backbone
     _freeze(backbone, options.frozen_blocks)
     groups = [
@@ -92,18 +96,19 @@ def train_images(student: ImageStudent, album: Album, options: ImageOptions) -> 
         {"params": [*student.tower.project.parameters(), student.log_scale], "rate": _PROJECTION_RATE},
     ]
     optimiser = torch.optim.AdamW(groups, lr=options.learning_rate, weight_decay=_WEIGHT_DECAY)
-    generator = torch.Generator().manual_seed(options.seed)
+    generator = torch.Generator().manual_seed(options.seed + round(had * 60))
     started = time.monotonic()
     losses, firsts = [], []
     memory = _Memory(_MEMORY, NESTED_DIMS[-1])
     student.train()
-    for step, rows in enumerate(_batches(album, options)):
-        progress = (time.monotonic() - started) / 60 / options.minutes
-        if progress >= 1:
+    for step, rows in enumerate(_batches(album, options, had)):
+        minutes = had + (time.monotonic() - started) / 60
+        if minutes >= options.minutes:
             break
         for group in optimiser.param_groups:
             warm = min(1.0, (step + 1) / _WARM_UP_STEPS)
-            group["lr"] = options.learning_rate * group["rate"] * warm * 0.5 * (1 + math.cos(math.pi * progress))
+            cosine = 0.5 * (1 + math.cos(math.pi * minutes / options.minutes))
+            group["lr"] = options.learning_rate * group["rate"] * warm * cosine
         loss, first = _step(student, album, rows, memory, options.side, generator)
         optimiser.zero_grad()
         loss.backward()
@@ -111,13 +116,14 @@ def train_images(student: ImageStudent, album: Album, options: ImageOptions) -> 
         optimiser.step()
         losses.append(loss.item())
         firsts.append(first)
-        if step % 50 == 49:
-            elapsed = (time.monotonic() - started) / 60
+        if step % _REPORT_STEPS == _REPORT_STEPS - 1:
+            keep(minutes)
             print(
-                f"step {step + 1} loss {np.mean(losses[-50:]):.3f} first {np.mean(firsts[-50:]):.3f} "
-                f"scale {student.log_scale.exp().item():.1f} {elapsed:.1f} min",
+                f"step {step + 1} loss {np.mean(losses[-_REPORT_STEPS:]):.3f} first "
+                f"{np.mean(firsts[-_REPORT_STEPS:]):.3f} scale {student.log_scale.exp().item():.1f} {minutes:.1f} min",
                 flush=True,
             )
+    keep(options.minutes)
     student.eval()
 
 
@@ -206,9 +212,9 @@ def _pictures(album: Album, rows: Tensor, which: Tensor, side: int) -> Tensor:
     return interpolate(pictures, (side, side), mode="bilinear", antialias=True)
 
 
-def _batches(album: Album, options: ImageOptions) -> Iterator[Tensor]:
+def _batches(album: Album, options: ImageOptions, had: float) -> Iterator[Tensor]:
     """Rows of batches without end: a share from one family, large families more often, the others from anywhere."""
-    rng = random.Random(options.seed)
+    rng = random.Random(f"{options.seed} {had}")
     members = [torch.nonzero(album.families == family).flatten() for family in album.families.unique()]
     sizes = [len(of_family) for of_family in members]
     everything = range(len(album.families))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,28 +29,43 @@ def taught_image_tower(
     minutes: float,
     workers: int,
 ) -> ImageTower:
-    """The image tower after `minutes` of lessons, from the cache where it has had them.
+    """The image tower after `minutes` of its own lessons, counting those before, which `cache` keeps.
 
-    It begins with the weights `start` (by tower), or with ImageNet's. Raises CadError 55000 for weights
-    that do not fit.
+    It begins with the weights `start` (by tower), or with ImageNet's. Raises CadError 55000 for weights that do not
+    fit.
     """
     student = ImageStudent()
     if start is not None:
         load_tower(student.tower, "image", start)
     if not minutes:
         return student.tower.eval()
-    known = "\n".join([part.key for part in parts] + ([state_sha256(student.tower)] if start is not None else []))
-    digest = hashlib.sha256(known.encode()).hexdigest()[:12]
-    file = cache / "image-tower" / f"{digest}-{seed}-{minutes:g}.pt"
-    if file.exists():
-        student.load_state_dict(torch.load(file, weights_only=True))
-        return student.tower.eval()
-    album = Album(
-        load_pictures(parts, file.with_name(f"{digest}.pictures"), workers),
-        nearest_views([part.key for part in parts]),
-        labels([part.family for part in parts]),
-        torch.from_numpy(twin_labels([load_record(part.folder, part.key).points for part in parts])),
-    )
-    train_images(student, album, ImageOptions(seed=seed, minutes=minutes))
-    torch.save(student.state_dict(), file)
+    keys = [part.key for part in parts]
+    known = [*keys, state_sha256(student.tower)] if start is not None else keys
+    digest = hashlib.sha256("\n".join(known).encode()).hexdigest()[:12]
+    file = cache / "image-tower" / f"{digest}-{seed}.pt"
+    had = _restore(file, student)
+    if had < minutes:
+        album = Album(
+            load_pictures(parts, file.with_name(f"{digest}.pictures"), workers),
+            nearest_views(keys),
+            labels([part.family for part in parts]),
+            torch.from_numpy(twin_labels([load_record(part.folder, part.key).points for part in parts])),
+        )
+        options = ImageOptions(seed=seed, minutes=minutes)
+        train_images(student, album, options, had, lambda so_far: _store(file, student, so_far))
     return student.tower.eval()
+
+
+def _restore(file: Path, student: ImageStudent) -> float:
+    """Minutes of lessons that the student had."""
+    if not file.exists():
+        return 0.0
+    state: dict[str, Any] = torch.load(file, weights_only=True)
+    student.load_state_dict(state["student"])
+    return float(state["minutes"])
+
+
+def _store(file: Path, student: ImageStudent, minutes: float) -> None:
+    partial = file.with_suffix(".partial")
+    torch.save({"student": student.state_dict(), "minutes": minutes}, partial)
+    partial.rename(file)

@@ -47,15 +47,16 @@ class Material:
     families: list[str]
 
 
-def load_material(dataset: Dataset, image: ImageTower, cache: Path, device: torch.device) -> Material:
+def load_material(dataset: Dataset, image: ImageTower, cache: Path, workers: int, device: torch.device) -> Material:
     """Features of all parts and texts of the dataset; what the frozen networks say, computed on `device`, is kept in
     `cache`.
     """
-    store = cache / "features" / state_sha256(image.backbone)
+    store, geometry = cache / "features" / state_sha256(image.backbone), cache / "geometry"
     parts, queries = dataset.training, dataset.queries
     has_brep, validation_has_brep = _with_brep(parts), _with_brep(dataset.gallery)
-    corpus = load_corpus(parts, image_features(image.backbone, parts, store, device), halves=2)
-    validation = load_corpus(dataset.gallery, image_features(image.backbone, dataset.gallery, store, device))
+    corpus = load_corpus(parts, image_features(image.backbone, parts, store, device), geometry, workers)
+    views = image_features(image.backbone, dataset.gallery, store, device)
+    validation = load_corpus(dataset.gallery, views, geometry, workers)
     has_text = torch.tensor([bool(part.texts) for part in parts])
     return Material(
         corpus=_aligned(corpus, has_brep),

@@ -7,21 +7,21 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from pgcad.corpus.captions import TEXTS_PER_PART
-from pgcad.encoders.brep import together
 from pgcad.encoders.text import TextFeatures
 from pgcad.training.device import device_of, on, short_floats
 from pgcad.training.losses import same_part
 from pgcad.training.material import Material
-from pgcad.training.tensors import augmented, noisy_whole, shapes
+from pgcad.training.shapes import VARIANTS
+from pgcad.training.tensors import at_times, augmented, shapes, thinned_breps
 from pgcad.training.towers import Seen, Towers
 
-GRAPH_VARIANTS = 4
 _VIEWS_PER_STEP = 3
 _WORD_DROP = 0.15
 _MODALITY_DROP = 0.3
 
 
-# How much each pair counts. `whole` is what the gallery holds: all that is known of a part but its text, fused.
+# How much each pair counts. `whole` is what the gallery holds: all that is known of a part but its text, fused;
+# `given_shape` is the shape as a scanner or another program would give it.
 PAIRS = (
     ("text", "whole", 1.0),
     ("text", "shape", 0.5),
@@ -30,6 +30,8 @@ PAIRS = (
     ("view", "shape", 0.5),
     ("view", "image", 0.5),
     ("shape", "brep", 0.5),
+    ("given_shape", "shape", 1.0),
+    ("given_shape", "brep", 0.25),
     ("text", "other_text", 0.25),
 )
 _FEWEST = 2  # a part by itself has nothing to be told apart from
@@ -62,9 +64,11 @@ def _vectors(
 ) -> dict[str, Tensor]:
     """What PAIRS are made of: vectors (n, dim) of the parts `rows`, anything for what a part has not."""
     device = device_of(towers)
-    brep = _brep(towers, material, rows, seen)  # its sums over all faces of a part need float32
+    other = int(torch.randint(1, VARIANTS, (1,), generator=generator))
     with short_floats(device):
-        shape = _shape(towers, material, rows, seen, generator)
+        shape, given_shape = (_shape(towers, material, rows, seen, variant, generator) for variant in (0, other))
+    brep = _brep(towers, material, rows, seen, generator)  # its sums over all faces of a part need float32
+    with short_floats(device):
         text, other_text = _texts(towers, material, rows, generator)
         view, image = _pictures(towers, material, rows, generator)
     known = torch.rand(len(rows), 3, 1, generator=generator) >= _MODALITY_DROP
@@ -77,32 +81,31 @@ def _vectors(
         "view": view.float(),
         "image": image,
         "shape": shape,
+        "given_shape": given_shape.float(),
         "brep": brep,
         "whole": whole,
     }
 
 
-def _shape(towers: Towers, material: Material, rows: Tensor, seen: Seen | None, generator: torch.Generator) -> Tensor:
-    """Vectors of the shapes of `rows`, augmented: through the graph network, or from what it saw."""
-    device = device_of(towers)
-    half = material.corpus.halves[int(torch.randint(0, 2, (1,), generator=generator))]
-    features = shapes(half, rows)
+def _shape(
+    towers: Towers, material: Material, rows: Tensor, seen: Seen | None, variant: int, generator: torch.Generator
+) -> Tensor:
+    """Vectors of one variant of the shapes of `rows`: through the graph network, or from what it saw."""
+    device, features = device_of(towers), material.corpus.variants[variant]
     if seen is None:
-        vectors: Tensor = towers.shape(on(device, augmented(features, generator)))
+        vectors: Tensor = towers.shape(on(device, augmented(shapes(features, rows), generator)))
         return vectors
-    variant = torch.randint(0, GRAPH_VARIANTS, (len(rows),), generator=generator)
-    pooled = seen.training[rows, variant].float()
-    return towers.shape.head(pooled.to(device), noisy_whole(features, generator).to(device))
+    whole = at_times(features.whole[rows].float(), generator)
+    return towers.shape.head(seen.training[rows, variant].float().to(device), whole.to(device))
 
 
-def _brep(towers: Towers, material: Material, rows: Tensor, seen: Seen | None) -> Tensor:
+def _brep(towers: Towers, material: Material, rows: Tensor, seen: Seen | None, generator: torch.Generator) -> Tensor:
     """Vectors of the B-reps of `rows`: through the graph network, or from what it saw."""
     device = device_of(towers)
-    features = [material.corpus.breps[row] for row in rows.tolist()]
     if seen is None:
-        vectors: Tensor = towers.brep(on(device, together(features)))
+        vectors: Tensor = towers.brep(on(device, thinned_breps(material.corpus.breps, rows.tolist(), generator)))
         return vectors
-    measures = torch.cat([brep.measures for brep in features])
+    measures = torch.cat([material.corpus.breps[row].measures for row in rows.tolist()]).float()
     return towers.brep.head(seen.training_brep[rows].to(device), measures.to(device))
 
 
@@ -120,8 +123,8 @@ def _pictures(towers: Towers, material: Material, rows: Tensor, generator: torch
     n, views = len(rows), material.corpus.views[rows]
     some = torch.rand(views.shape[:2], generator=generator).topk(_VIEWS_PER_STEP).indices
     chosen = views[torch.arange(n).unsqueeze(1), some].float().flatten(0, 1)
-    vectors = towers.image.head(chosen.to(device_of(towers))).view(n, _VIEWS_PER_STEP, -1)
-    return vectors[:, 0], normalize(vectors[:, 1:].mean(1), dim=1)
+    view, *others = towers.image.head(chosen.to(device_of(towers))).view(n, _VIEWS_PER_STEP, -1).unbind(1)
+    return view, normalize(torch.stack(others).mean(0), dim=1)
 
 
 def _thinned(features: TextFeatures, generator: torch.Generator) -> TextFeatures:

@@ -49,8 +49,8 @@ def load_tower(tower: nn.Module, name: str, start: Mapping[str, Mapping[str, Ten
 
 @dataclass(frozen=True)
 class Seen:
-    """What the frozen graph networks see of points and of B-reps: of the training parts, the points in variants
-    (n, variants, width), and of the validation gallery.
+    """What the frozen graph networks see of points, in all variants (n, variants, width), and of B-reps: of the
+    training parts and of the validation gallery.
     """
 
     training: Tensor

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from build123d import Box, Compound, Cylinder, Pos, Rot
-from pgcad.encoders.brep import MEASURE_WIDTH, BrepTower, brep_features, measures_mm
+from pgcad.encoders.brep import MEASURE_WIDTH, BrepTower, brep_features
 from pgcad.encoders.log_grid import log_waves
-from pgcad.geometry.brep import brep_graph
 from pgcad.geometry.brep_graph import BrepGraph
+from unit.geometry.conftest import graph_of
 
 
 def header(pins: int, pitch_mm: float) -> Compound:
@@ -34,26 +34,16 @@ def vectors(tower: BrepTower, *graphs: BrepGraph) -> np.ndarray:
 def test_a_turned_part_has_the_same_vector(tower: BrepTower) -> None:
     part = header(5, 2.54)
     turned = Pos(30, -7, 4) * Rot(25, 130, 70) * part
-    straight, crooked = vectors(tower, brep_graph(part.wrapped), brep_graph(turned.wrapped))
+    straight, crooked = vectors(tower, graph_of(part), graph_of(turned))
     assert straight @ crooked == pytest.approx(1, abs=1e-3)
 
 
 def test_alone_and_in_a_batch_the_vector_is_the_same(tower: BrepTower) -> None:
-    graphs = [brep_graph(shape.wrapped) for shape in (header(3, 2.0), Cylinder(3, 10), Box(1, 2, 3))]
+    graphs = [graph_of(shape) for shape in (header(3, 2.0), Cylinder(3, 10), Box(1, 2, 3))]
     together = vectors(tower, *graphs)
     alone = np.concatenate([vectors(tower, graph) for graph in graphs])
     assert together == pytest.approx(alone, abs=1e-5)
     assert np.linalg.norm(together, axis=1) == pytest.approx(1, abs=1e-5)
-
-
-def test_pins_and_pitch_are_counted_and_measured() -> None:
-    found = measures_mm(brep_graph(header(7, 2.54).wrapped))
-    assert np.isclose(found["pitch_mm"], 2.54, rtol=1e-4).any()
-    assert set(found["count"]) >= {14, 28}  # each pin has two ends and four sides
-
-
-def test_diameters_are_read_off_round_faces() -> None:
-    assert measures_mm(brep_graph((Box(20, 20, 5) - Cylinder(3.2, 5)).wrapped))["diameter_mm"] == pytest.approx(6.4)
 
 
 def test_waves_tell_one_pitch_from_the_next_whatever_their_size() -> None:
@@ -69,5 +59,5 @@ def test_a_shape_without_faces_has_a_vector_too(tower: BrepTower) -> None:
         np.zeros(0, np.uint8), np.zeros(0), np.zeros((0, 5, 3)),
     )  # fmt: skip
     assert brep_features([nothing]).measures.shape == (1, MEASURE_WIDTH)
-    both = vectors(tower, nothing, brep_graph(Box(1, 2, 3).wrapped))
+    both = vectors(tower, nothing, graph_of(Box(1, 2, 3)))
     assert np.isfinite(both).all()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from pgcad.encoders.log_grid import log_grid
-from pgcad.encoders.quantities import WIDTH, quantities, quantity_features
+from pgcad.encoders.quantities import quantities
+from pgcad.encoders.quantity_features import WIDTH, quantity_features
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 from pgcad.encoders.image import SIDE, frame
-from pgcad.encoders.shape import own_frame, periods
+from pgcad.encoders.own_frame import own_frame
+from pgcad.encoders.shape_signature import periods, surflet_pairs
 from pgcad.encoders.space import CadSpace
 from scipy.spatial.transform import Rotation
 from unit.encoders.conftest import box_cloud
@@ -46,6 +47,30 @@ def test_own_frame_keeps_lengths_and_handedness() -> None:
     assert extents_mm[0].tolist() == pytest.approx([3, 7, 19], rel=0.02)
     triple = [torch.linalg.det(points[0, :3, :3] - points[0, 3:4, :3]).sign() for points in (cloud, own)]
     assert triple[0] == triple[1]
+
+
+def turned_cloud(cloud: np.ndarray, seed: int) -> np.ndarray:
+    turn = Rotation.random(rng=np.random.default_rng(seed)).as_matrix().astype(np.float32)
+    return np.hstack([cloud[:, :3] @ turn.T, cloud[:, 3:] @ turn.T])
+
+
+@pytest.mark.parametrize("size_mm", [(10, 10, 10), (10, 10, 30), (3, 7, 19)])
+def test_a_box_stands_straight_in_its_own_frame_however_it_lies(size_mm: tuple[float, float, float]) -> None:
+    # As many normals along every axis: principal axes of the normals of a cube may be any.
+    clouds = torch.from_numpy(np.stack([turned_cloud(box_cloud(*size_mm), seed) for seed in range(8)]))
+    for extents_mm in own_frame(clouds)[1].tolist():
+        assert extents_mm == pytest.approx(size_mm, rel=0.01)
+
+
+def test_surflet_pairs_know_a_part_turned_and_noisy_from_another() -> None:
+    rng = np.random.default_rng(0)
+    cloud = box_cloud(3, 7, 19)
+    noisy = turned_cloud(cloud, 2) + np.hstack([rng.normal(0, 0.05, (2048, 3)), np.zeros((2048, 3))])
+    clouds = torch.from_numpy(np.stack([cloud, turned_cloud(cloud, 1), noisy, box_cloud(7, 7, 19)])).float()
+    own, turned, disturbed, other = surflet_pairs(clouds[..., :3], clouds[..., 3:])
+    assert own.norm() == pytest.approx(1, abs=1e-5)
+    assert own @ turned == pytest.approx(1, abs=0.01)
+    assert own @ disturbed > own @ other + 0.05
 
 
 def test_periods_peak_at_the_number_of_pins() -> None:

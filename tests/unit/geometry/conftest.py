@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 from build123d import Box, Color, Compound, Cylinder, Pos, Shape, export_step
+from pgcad.geometry.brep import brep_graph
+from pgcad.geometry.brep_graph import BrepGraph
+from pgcad.geometry.faces import faces_of
 
 MILLIMETRE = b"( LENGTH_UNIT() NAMED_UNIT(*) SI_UNIT(.MILLI.,.METRE.) );"
 UNITS = {
@@ -20,6 +23,10 @@ INCH = b"""#90001 = LENGTH_MEASURE_WITH_UNIT(LENGTH_MEASURE(25.4),#90002);
 """
 
 StepMaker = Callable[..., bytes]
+
+
+def graph_of(shape: Shape) -> BrepGraph:
+    return brep_graph(faces_of(shape.wrapped))
 
 
 @pytest.fixture(scope="session")

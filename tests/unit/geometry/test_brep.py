@@ -7,10 +7,9 @@ import pytest
 from build123d import Box, Compound, Cylinder, Pos, Rot, Sphere
 from OCP.GeomAbs import GeomAbs_CurveType, GeomAbs_SurfaceType
 from pgcad.geometry import brep
-from pgcad.geometry.brep import brep_graph
 from pgcad.geometry.brep_graph import GRID, BrepGraph, pack_graph, unpack_graph
 from pgcad.geometry.reading import read
-from unit.geometry.conftest import StepMaker
+from unit.geometry.conftest import StepMaker, graph_of
 
 PLANE, CYLINDER = GeomAbs_SurfaceType.GeomAbs_Plane.value, GeomAbs_SurfaceType.GeomAbs_Cylinder.value
 CIRCLE = GeomAbs_CurveType.GeomAbs_Circle.value
@@ -18,7 +17,7 @@ CIRCLE = GeomAbs_CurveType.GeomAbs_Circle.value
 
 @pytest.fixture(scope="module")
 def box() -> BrepGraph:
-    return brep_graph(Box(10, 20, 30).wrapped)
+    return graph_of(Box(10, 20, 30))
 
 
 def test_a_box_has_six_planes_and_twelve_edges(box: BrepGraph) -> None:
@@ -40,17 +39,17 @@ def test_grids_lie_on_their_faces_and_look_outward(box: BrepGraph) -> None:
 
 
 def test_round_faces_tell_their_radius_and_meet_in_circles() -> None:
-    graph = brep_graph(Cylinder(4, 10).wrapped)
+    graph = graph_of(Cylinder(4, 10))
     [radius] = graph.radius_mm[graph.face_type == CYLINDER]
     assert radius == pytest.approx(4)
     assert (graph.radius_mm[graph.face_type == PLANE] == 0).all()
     assert (graph.curve_type == CIRCLE).all()
     assert graph.length_mm == pytest.approx(8 * np.pi, rel=1e-5)
-    assert brep_graph(Sphere(3).wrapped).radius_mm == pytest.approx([3])
+    assert graph_of(Sphere(3)).radius_mm == pytest.approx([3])
 
 
 def test_what_is_cut_out_of_a_face_is_outside() -> None:
-    graph = brep_graph((Box(20, 20, 2) - Cylinder(8, 10)).wrapped)
+    graph = graph_of(Box(20, 20, 2) - Cylinder(8, 10))
     shares = graph.grid[..., 6].mean((1, 2))
     tops = (graph.face_type == PLANE) & (np.abs(graph.area_mm2 - (400 - 64 * np.pi)) < 1)
     assert tops.sum() == 2
@@ -60,14 +59,14 @@ def test_what_is_cut_out_of_a_face_is_outside() -> None:
 
 def test_placed_parts_are_where_they_are_placed() -> None:
     pins = Compound(children=[Pos(x, 0, 0) * Rot(0, 90, 0) * Cylinder(1, 5) for x in (0, 10, 20)])
-    graph = brep_graph(pins.wrapped)
+    graph = graph_of(pins)
     centres = graph.centroid_mm[graph.face_type == CYLINDER]
     assert sorted(centres[:, 0].tolist()) == pytest.approx([0, 10, 20], abs=1e-4)
 
 
 def test_of_too_many_faces_the_largest_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(brep, "MAX_GRAPH_FACES", 4)
-    graph = brep_graph(Box(10, 20, 30).wrapped)
+    graph = graph_of(Box(10, 20, 30))
     assert sorted(graph.area_mm2.tolist()) == pytest.approx([300, 300, 600, 600])
     assert len(graph.pair) == 4
     assert graph.pair.max() == 3

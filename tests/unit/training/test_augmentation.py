@@ -5,24 +5,52 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from build123d import Box, Compound, Pos
+from pgcad.encoders.brep import brep_features
 from pgcad.encoders.shape import shape_features
 from pgcad.training import tensors
 from pgcad.training.pictures import disturbed
-from pgcad.training.tensors import augmented
+from pgcad.training.shapes import cloud_variants
+from pgcad.training.tensors import augmented, breps, thinned_breps
 from unit.encoders.conftest import box_cloud
+from unit.geometry.conftest import graph_of
 
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_a_scan_from_one_side_shows_no_other_side(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tensors, "_ONE_SIDE_SHARE", 1.0)
-    clouds = torch.from_numpy(np.stack([box_cloud(10, 20, 30, seed) for seed in range(8)]))
-    xyz, normals = tensors._from_one_side(clouds[..., :3], clouds[..., 3:], generator())
-    assert torch.isin(xyz.flatten(), clouds[..., :3].flatten()).all()  # points that were there, no others
-    sides = [len(torch.unique(one.round(), dim=0)) for one in normals]
-    assert max(sides) <= 3  # of a box a scanner sees three faces
+def distances(cloud: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(np.diff(cloud[:, :3], axis=0), axis=1)
+
+
+def deviations(cloud: np.ndarray) -> np.ndarray:
+    return np.linalg.svd(cloud[:, :3] - cloud[:, :3].mean(0), compute_uv=False) / len(cloud) ** 0.5
+
+
+def rod_with_many_grooves() -> Compound:
+    return Compound(children=[Pos(0, 0, 3 * i) * Box(4, 4, 2) for i in range(40)])
+
+
+def test_variants_are_the_part_turned_noisy_and_seen_from_one_side() -> None:
+    cloud = box_cloud(10, 20, 30)
+    own, turned, noisy, one_sided = cloud_variants(cloud, "a part")
+    assert (own == cloud).all()
+    assert distances(turned) == pytest.approx(distances(cloud), abs=1e-3)
+    assert np.abs(turned[:, :3] - cloud[:, :3]).max() > 1
+    assert distances(noisy) != pytest.approx(distances(cloud), abs=1e-3)
+    assert deviations(noisy) == pytest.approx(deviations(cloud), rel=0.05)
+    assert len(np.unique(one_sided[:, :3], axis=0)) < 0.7 * len(cloud)
+    assert (cloud_variants(cloud, "a part") == np.stack([own, turned, noisy, one_sided])).all()
+
+
+def test_some_curves_of_large_graphs_are_left_out_and_no_faces() -> None:
+    graphs = [brep_features([graph_of(shape)]) for shape in (Box(1, 2, 3), rod_with_many_grooves())]
+    whole, thinned = breps(graphs, [0, 1]), thinned_breps(graphs, [0, 1], generator())
+    assert len(thinned.faces) == len(whole.faces)
+    assert len(thinned.pairs) == len(graphs[0].pairs) + tensors._CURVES_PER_GRAPH
+    assert len(whole.pairs) > len(thinned.pairs)
+    assert torch.equal(thinned.measures, whole.measures)
 
 
 def test_augmented_parts_keep_their_form_and_change_their_place() -> None:

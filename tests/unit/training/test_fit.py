@@ -84,7 +84,8 @@ def test_weights_that_are_worse_are_not_kept(
 
     def scripted(towers: Towers, material: Material, seen: Seen | None) -> tuple[FusionWeights, Validation]:
         towers.eval()
-        return FusionWeights(1.0, 1.0, 1.0, 1.0), Validation(*[next(figures)] * 3)
+        figure = next(figures)
+        return FusionWeights(1.0, 1.0, 1.0, 1.0), Validation(figure, figure, figure, (figure,) * 3)
 
     saved: list[dict[str, torch.nn.Module]] = []
     monkeypatch.setattr(fit_module, "validate", scripted)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import fmean
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ class Monitor:
 
     def __init__(self, logs: Path | None = None) -> None:
         self.losses: list[float] = []
+        self._told = 0
         self._logs = _writer(logs) if logs else None
         self._bars = Progress(
             TextColumn("{task.description}"),
@@ -73,7 +75,8 @@ class Monitor:
 
     def validated(self, epoch: int, found: Validation, best: Validation, fusion: Mapping[str, float]) -> None:
         """After `epoch` epochs validation gives `found`; `best` is the best so far."""
-        loss = f"loss {self.losses[-1]:.3f}, " if self.losses else ""
+        since, self._told = self.losses[self._told :], len(self.losses)
+        loss = f"loss {fmean(since):.3f}, " if since else ""
         weights = ", ".join(f"{name} {weight:g}" for name, weight in fusion.items())
         line = f"after epoch {epoch}: {loss}score {found.score:.3f} (best {best.score:.3f}): {found}; fusion {weights}"
         console.print(line, soft_wrap=True)

@@ -1,6 +1,6 @@
 -- Numbers that a question names, as terms that cad.model.numbers is asked by. A number may be one step of half a per
--- cent off. A term weighs by how rare it is, as a word does (420-lexical.sql); a size weighs as a length and as a size, so
--- that a part of that size comes before one that only has an edge of that length.
+-- cent off. A term weighs by how rare it is, as a word does (420-lexical.sql); a length weighs as a length and as a
+-- size, so that a part of that size comes before one that only has an edge of that length.
 
 create or replace function cad._number_terms(query text, out terms tsquery[], out weights real[], out rare int)
 language plpgsql

@@ -15,7 +15,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 EXTRAS = PROJECT["optional-dependencies"]
 LOCKED = {
     "requirements.txt": PROJECT["dependencies"],
-    "requirements-dev.txt": PROJECT["dependencies"] + EXTRAS["dev"] + EXTRAS["bench"] + EXTRAS["train"],
+    "requirements-dev.txt": PROJECT["dependencies"]
+    + [package for extra in ("dev", "bench", "train", "openclip") for package in EXTRAS[extra]],
 }
 
 

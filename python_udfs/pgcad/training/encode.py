@@ -20,23 +20,22 @@ _BATCH = 128
 @torch.no_grad()
 def pooled_vectors(tower: ShapeTower, corpus: Corpus, variant: int = 0) -> Tensor:
     """What the graph network sees of one variant of the parts' shapes, (n, POOLED_WIDTH)."""
-    device, batches = device_of(tower), torch.arange(len(corpus.views)).split(_BATCH)
-    return torch.cat([tower.pooled(on(device, shapes(corpus.variants[variant], rows))).cpu() for rows in batches])
+    batches = (shapes(corpus.variants[variant], rows) for rows in torch.arange(len(corpus.views)).split(_BATCH))
+    return torch.cat([tower.pooled(on(device_of(tower), batch)).cpu() for batch in batches])
 
 
 @torch.no_grad()
 def shape_vectors(tower: ShapeTower, corpus: Corpus, pooled: Tensor | None = None, variant: int = 0) -> Tensor:
     """(n, dim) of one variant of the parts' shapes; `pooled` saves the graph network its work."""
-    pooled = pooled_vectors(tower, corpus, variant) if pooled is None else pooled
-    device = device_of(tower)
+    device, pooled = device_of(tower), pooled_vectors(tower, corpus, variant) if pooled is None else pooled
     return tower.head(pooled.to(device), corpus.variants[variant].whole.float().to(device)).cpu()
 
 
 @torch.no_grad()
 def brep_pooled(tower: BrepTower, corpus: Corpus) -> Tensor:
     """What the graph network sees of the parts' B-reps, (n, width)."""
-    device, batches = device_of(tower), torch.arange(len(corpus.breps)).split(_BATCH)
-    return torch.cat([tower.pooled(on(device, breps(corpus.breps, rows.tolist()))).cpu() for rows in batches])
+    batches = (breps(corpus.breps, rows.tolist()) for rows in torch.arange(len(corpus.breps)).split(_BATCH))
+    return torch.cat([tower.pooled(on(device_of(tower), batch)).cpu() for batch in batches])
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ from pgcad.training.imagenet import imagenet_backbone
 from pgcad.training.losses import NESTED_DIMS
 from pgcad.training.pictures import CANONICAL, PICTURES, disturbed
 
-_GALLERY_VIEWS = 3
+_GALLERY_VIEWS = 2
 _LEARN_VIEWS_SHARE = 0.25
 _MEMORY = 4096
 _FAMILY_SHARE = 0.5
@@ -41,7 +41,7 @@ class ImageOptions:
     batch: int = 64
     side: int = 160
     learning_rate: float = 3e-4
-    frozen_blocks: int = 3
+    frozen_blocks: int = 5
 
 
 @dataclass(frozen=True)

@@ -29,25 +29,24 @@ def taught_image_tower(
     minutes: float,
     workers: int,
 ) -> ImageTower:
-    """The image tower after `minutes` of its own lessons, counting those before, which `cache` keeps.
+    """The image tower after `minutes` of lessons, counting those before, which `cache` keeps.
 
-    It begins with the weights `start` (by tower), or with ImageNet's. Raises CadError 55000 for weights that do not
-    fit.
+    It begins with the weights `start` (by tower), or with ImageNet's. Raises CadError 55000 for weights
+    that do not fit.
     """
     student = ImageStudent()
     if start is not None:
         load_tower(student.tower, "image", start)
     if not minutes:
         return student.tower.eval()
-    keys = [part.key for part in parts]
-    known = [*keys, state_sha256(student.tower)] if start is not None else keys
-    digest = hashlib.sha256("\n".join(known).encode()).hexdigest()[:12]
+    known = "\n".join([part.key for part in parts] + ([state_sha256(student.tower)] if start is not None else []))
+    digest = hashlib.sha256(known.encode()).hexdigest()[:12]
     file = cache / "image-tower" / f"{digest}-{seed}.pt"
     had = _restore(file, student)
     if had < minutes:
         album = Album(
             load_pictures(parts, file.with_name(f"{digest}.pictures"), workers),
-            nearest_views(keys),
+            nearest_views([part.key for part in parts]),
             labels([part.family for part in parts]),
             torch.from_numpy(twin_labels([load_record(part.folder, part.key).points for part in parts])),
         )

@@ -78,7 +78,8 @@ class Monitor:
         since, self._told = self.losses[self._told :], len(self.losses)
         loss = f"loss {fmean(since):.3f}, " if since else ""
         weights = ", ".join(f"{name} {weight:g}" for name, weight in fusion.items())
-        line = f"after epoch {epoch}: {loss}score {found.score:.3f} (best {best.score:.3f}): {found}; fusion {weights}"
+        figures = ", ".join(f"{name} {figure:.3f}" for name, figure in found.figures().items())
+        line = f"after epoch {epoch}: {loss}{figures} (best score {best.score:.3f}); fusion {weights}"
         console.print(line, soft_wrap=True)
         if self._logs:
             for name, figure in found.figures().items():

@@ -21,7 +21,7 @@ _MODALITY_DROP = 0.3
 
 
 # How much each pair counts. `whole` is what the gallery holds: all that is known of a part but its text, fused;
-# `given_shape` is the shape as a scanner or another program would give it.
+# `given_shape` is the shape as another program or a scanner gives it.
 PAIRS = (
     ("text", "whole", 1.0),
     ("text", "shape", 0.5),
@@ -65,10 +65,9 @@ def _vectors(
     """What PAIRS are made of: vectors (n, dim) of the parts `rows`, anything for what a part has not."""
     device = device_of(towers)
     other = int(torch.randint(1, VARIANTS, (1,), generator=generator))
-    with short_floats(device):
-        shape, given_shape = (_shape(towers, material, rows, seen, variant, generator) for variant in (0, other))
     brep = _brep(towers, material, rows, seen, generator)  # its sums over all faces of a part need float32
     with short_floats(device):
+        shape, given_shape = (_shape(towers, material, rows, seen, variant, generator) for variant in (0, other))
         text, other_text = _texts(towers, material, rows, generator)
         view, image = _pictures(towers, material, rows, generator)
     known = torch.rand(len(rows), 3, 1, generator=generator) >= _MODALITY_DROP
@@ -90,13 +89,13 @@ def _vectors(
 def _shape(
     towers: Towers, material: Material, rows: Tensor, seen: Seen | None, variant: int, generator: torch.Generator
 ) -> Tensor:
-    """Vectors of one variant of the shapes of `rows`: through the graph network, or from what it saw."""
+    """Vectors of a variant of the shapes of `rows`: through the graph network, or from what it saw."""
     device, features = device_of(towers), material.corpus.variants[variant]
     if seen is None:
         vectors: Tensor = towers.shape(on(device, augmented(shapes(features, rows), generator)))
         return vectors
-    whole = at_times(features.whole[rows].float(), generator)
-    return towers.shape.head(seen.training[rows, variant].float().to(device), whole.to(device))
+    signatures = at_times(features.whole[rows].float(), generator)
+    return towers.shape.head(seen.training[rows, variant].float().to(device), signatures.to(device))
 
 
 def _brep(towers: Towers, material: Material, rows: Tensor, seen: Seen | None, generator: torch.Generator) -> Tensor:
@@ -123,8 +122,8 @@ def _pictures(towers: Towers, material: Material, rows: Tensor, generator: torch
     n, views = len(rows), material.corpus.views[rows]
     some = torch.rand(views.shape[:2], generator=generator).topk(_VIEWS_PER_STEP).indices
     chosen = views[torch.arange(n).unsqueeze(1), some].float().flatten(0, 1)
-    view, *others = towers.image.head(chosen.to(device_of(towers))).view(n, _VIEWS_PER_STEP, -1).unbind(1)
-    return view, normalize(torch.stack(others).mean(0), dim=1)
+    vectors = towers.image.head(chosen.to(device_of(towers))).view(n, _VIEWS_PER_STEP, -1)
+    return vectors[:, 0], normalize(vectors[:, 1:].mean(1), dim=1)
 
 
 def _thinned(features: TextFeatures, generator: torch.Generator) -> TextFeatures:

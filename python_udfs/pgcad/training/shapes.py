@@ -25,6 +25,7 @@ from pgcad.encoders.brep import BrepFeatures, brep_features
 from pgcad.encoders.shape import ShapeFeatures, shape_features
 from pgcad.geometry import points
 from pgcad.geometry.analyse import cloud_points
+from pgcad.geometry.brep_graph import NO_FACES
 
 VARIANTS = 4
 _NOISES = (0.2, 1.3)
@@ -51,7 +52,8 @@ def cloud_variants(cloud: NDArray[np.float32], key: str) -> NDArray[np.float32]:
 def geometry_features(
     parts: Sequence[Part], store: Path, workers: int
 ) -> tuple[tuple[ShapeFeatures, ...], list[BrepFeatures]]:
-    """Of n parts: the features of each variant of all clouds (in half precision), and of each B-rep.
+    """Of n parts: the features of each variant of all clouds (in half precision), and of each B-rep, an empty
+    one for a part that has none.
 
     Kept in `store`, one file a part; what earlier code computed there is left alone and computed anew.
     """
@@ -86,14 +88,12 @@ def _compute(job: tuple[Part, Path]) -> None:
     clouds = torch.from_numpy(cloud_variants(record.points, part.key))
     own, others = shape_features(clouds[:1]), shape_features(clouds[1:], first=1)
     joined = {name: torch.cat([getattr(own, name), getattr(others, name)]) for name in vars(own)}
-    graph = vars(brep_features([record.brep])) if record.brep else {}
+    graph = vars(brep_features([record.brep or NO_FACES]))
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial.npz")
-    np.savez(
-        partial,
-        **{f"shape_{name}": _compact(tensor) for name, tensor in joined.items()},
-        **{f"brep_{name}": _compact(tensor) for name, tensor in graph.items()},
-    )
+    arrays = {f"shape_{name}": _compact(tensor) for name, tensor in joined.items()}
+    arrays |= {f"brep_{name}": _compact(tensor) for name, tensor in graph.items()}
+    np.savez(partial, allow_pickle=False, **arrays)
     partial.rename(file)
 
 
@@ -112,9 +112,8 @@ def _load(files: Sequence[Path]) -> tuple[tuple[ShapeFeatures, ...], list[BrepFe
         with np.load(file) as stored:
             for name, tensors in clouds.items():
                 tensors.append(torch.from_numpy(stored[f"shape_{name}"]))
-            if "brep_faces" in stored:
-                graph = {name: torch.from_numpy(stored[f"brep_{name}"]) for name in BrepFeatures.__dataclass_fields__}
-                graphs.append(BrepFeatures(**graph))
+            graph = {name: torch.from_numpy(stored[f"brep_{name}"]) for name in BrepFeatures.__dataclass_fields__}
+            graphs.append(BrepFeatures(**graph))
     stacked = {name: torch.stack(tensors) for name, tensors in clouds.items()}
     variants = tuple(
         ShapeFeatures(**{name: tensor[:, number] for name, tensor in stacked.items()}) for number in range(VARIANTS)

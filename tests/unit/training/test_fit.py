@@ -77,6 +77,10 @@ def test_the_state_of_other_options_is_refused(material: Material, tmp_path: Pat
         trained(untrained(), material, replace(run_in(tmp_path, resume=True), run="another run"))
 
 
+def scored(figure: float) -> Validation:
+    return Validation(figure, figure, figure, figure, (figure,) * 3)
+
+
 def test_weights_that_are_worse_are_not_kept(
     material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,8 +88,7 @@ def test_weights_that_are_worse_are_not_kept(
 
     def scripted(towers: Towers, material: Material, seen: Seen | None) -> tuple[FusionWeights, Validation]:
         towers.eval()
-        figure = next(figures)
-        return FusionWeights(1.0, 1.0, 1.0, 1.0), Validation(figure, figure, figure, (figure,) * 3)
+        return FusionWeights(1.0, 1.0, 1.0, 1.0), scored(next(figures))
 
     saved: list[dict[str, torch.nn.Module]] = []
     monkeypatch.setattr(fit_module, "validate", scripted)

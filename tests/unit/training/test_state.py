@@ -13,7 +13,9 @@ from pgcad.training.state import Standing, restore, store
 from pgcad.training.towers import Towers
 from pgcad.training.validation import Validation
 
-STANDING = Standing(3, Validation(0.1, 0.2, 0.0, (0.1, 0.2, 0.3)), Validation(0.5, 0.4, 0.3, (0.4, 0.5, 0.6)), 2)
+STANDING = Standing(
+    3, Validation(0.1, 0.2, 0.0, 0.3, (0.9, 0.1, 0.2)), Validation(0.5, 0.4, 0.3, 0.4, (0.9, 0.2, 0.2)), 2
+)
 RUN = "run 1"
 
 

@@ -114,8 +114,9 @@ class ChatTranslator:
         )
 
     def translate(self, texts: Sequence[str], language: str) -> list[str]:
-        """Raises CadError 22023 for an unknown language or a request that the service refuses, 42501 for a key that it
-        refuses, 08001 where it cannot be reached, does not answer in time or keeps failing.
+        """Raises CadError 22023 for an unknown language or a request that the service refuses, 28000 for a key that it
+        refuses, 08001 where it cannot be reached, does not answer in time or keeps failing, 08P01 for an answer of
+        another form.
         """
         if language not in LANGUAGES:
             raise CadError("22023", f"unknown language {language!r}", f"Use one of: {', '.join(LANGUAGES)}.")
@@ -173,7 +174,7 @@ class ChatTranslator:
             return str(response.json()["choices"][0]["message"]["content"])
         except (ValueError, KeyError, IndexError, TypeError) as error:
             message = f"the translation service {self._service.url} does not answer as /chat/completions should"
-            raise CadError("22023", message, "Check the address: it usually ends in /v1.", str(error)) from error
+            raise CadError("08P01", message, "Check the address: it usually ends in /v1.", str(error)) from error
 
     def _or_glossary(self, text: str, found: str | None, language: str) -> str:
         if found is not None:
@@ -231,7 +232,7 @@ def _check_status(response: urllib3.BaseHTTPResponse, service: ChatService) -> N
         hint = (
             f"Put a valid key into {service.key_env}." if service.key_env else "Name the variable that holds the key."
         )
-        raise CadError("42501", f"the translation service {service.url} refuses the key ({status})", hint, detail)
+        raise CadError("28000", f"the translation service {service.url} refuses the key ({status})", hint, detail)
     if status in _RETRIED:
         message = f"the translation service {service.url} keeps failing ({status})"
         raise CadError("08001", message, "What is translated is kept: run the same command again later.", detail)

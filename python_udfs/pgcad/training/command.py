@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from pgcad.cache import cache_folder
-from pgcad.corpus.translation import GLOSSARY, chosen_translator
+from pgcad.corpus.translation import GLOSSARY, ChatTranslator, chosen_translator
 from pgcad.encoders.checkpoint import load_checkpoint
 from pgcad.encoders.space import WEIGHTS
 from pgcad.errors import CadError
@@ -66,25 +66,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _train(options: argparse.Namespace, command: str) -> int:
     device = chosen_device(options.device)
     start = _start(options.start, options.out)
-    with Monitor(options.logs) as monitor:
-        torch.manual_seed(options.seed)
-        dataset = _dataset(options)
-        print(dataset.summary(), flush=True)
-        image = taught_image_tower(
-            dataset.training, start.towers, options.cache, options.seed, options.image_minutes, options.workers
-        )
-        material = load_material(dataset, image, options.cache, options.workers, device)
-        towers = Towers(image, start.towers).to(device)
-        chosen = FitOptions(**{name: getattr(options, name) for name in FitOptions.__dataclass_fields__})
-        run = RunOptions(
-            options.out,
-            options.out / STATE_FILE,
-            fingerprint(asdict(chosen), dataset.fingerprint(), start.name, options.image_minutes),
-            options.resume,
-            options.minutes,
-        )
-        if not options.resume:
-            (options.out / CARD_FILE).unlink(missing_ok=True)  # of weights that are about to be replaced
+    monitor = Monitor(options.logs)
+    torch.manual_seed(options.seed)
+    dataset = _dataset(options)
+    print(dataset.summary(), flush=True)
+    image = taught_image_tower(
+        dataset.training, start.towers, options.cache, options.seed, options.image_minutes, options.workers
+    )
+    material = load_material(dataset, image, options.cache, options.workers, device)
+    towers = Towers(image, start.towers).to(device)
+    chosen = FitOptions(**{name: getattr(options, name) for name in FitOptions.__dataclass_fields__})
+    run = RunOptions(
+        options.out,
+        options.out / STATE_FILE,
+        fingerprint(asdict(chosen), dataset.fingerprint(), start.name, options.image_minutes),
+        options.resume,
+        options.minutes,
+    )
+    if not options.resume:
+        (options.out / CARD_FILE).unlink(missing_ok=True)  # of weights that are about to be replaced
+    with monitor:
         standing = fit(towers, material, chosen, run, monitor)
     epochs = options.graph_epochs + options.epochs
     made = Circumstances(command, start.name, options.data_licence, asdict(chosen), epochs, device.type)
@@ -111,13 +112,16 @@ def _start(choice: str, out: Path) -> Start:
 def _dataset(options: argparse.Namespace) -> Dataset:
     memory = options.cache / "translations.sqlite"
     translator = chosen_translator(options.translator, options.translator_model, options.translator_key_env, memory)
+    cache, workers = options.cache, options.workers
     if options.data:
-        return vault_dataset(
-            options.data, options.metadata, options.file_names, translator, options.cache, options.workers
+        dataset = vault_dataset(options.data, options.metadata, options.file_names, translator, cache, workers)
+    else:
+        dataset = kicad_dataset(
+            options.split, options.models, translator, cache, workers, options.seed, options.only_prepared
         )
-    return kicad_dataset(
-        options.split, options.models, translator, options.cache, options.workers, options.seed, options.only_prepared
-    )
+    if isinstance(translator, ChatTranslator) and translator.replaced:
+        print(f"{translator.replaced} translations had lost a number; the glossary's stand in for them", flush=True)
+    return dataset
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -56,6 +56,23 @@ class RunOptions:
     minutes: float
 
 
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of epochs, from epoch `begun` on, with a batch size and a curve of the learning rate of its own."""
+
+    name: str
+    begun: int
+    epochs: int
+    batch: int
+    steps_per_epoch: int
+    steps_before: int
+
+    @property
+    def steps(self) -> int:
+        """Steps of all its epochs."""
+        return self.epochs * self.steps_per_epoch
+
+
 def fit(towers: Towers, material: Material, options: FitOptions, run: RunOptions, monitor: Monitor) -> Standing:
     """Train everything together for the first epochs; then freeze the graph networks, whose passes cost most of the
     time, and go on with what they see.
@@ -120,6 +137,16 @@ def _all_variants(tower: ShapeTower, corpus: Corpus) -> Tensor:
     return torch.stack([pooled_vectors(tower, corpus, variant).half() for variant in range(VARIANTS)], 1)
 
 
+def _phase(options: FitOptions, parts: int, graphs_learn: bool) -> Phase:
+    """The phase with the graph networks, or the one after it; a small vault is one batch."""
+    batch = min(_GRAPH_BATCH, parts)
+    first = Phase("with graph networks", 0, options.graph_epochs, batch, parts // batch, 0)
+    if graphs_learn:
+        return first
+    batch = min(options.batch, parts)
+    return Phase("projections alone", options.graph_epochs, options.epochs, batch, parts // batch, first.steps)
+
+
 def _rate(step: int, steps: int) -> float:
     """Factor of the learning rate: linear warm-up, then half a cosine."""
     return min(1.0, (step + 1) / _WARM_UP_STEPS) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
@@ -134,22 +161,19 @@ def _epoch(
     seen: Seen | None,
     monitor: Monitor,
 ) -> None:
-    """One pass over the training parts. Each phase has its own curve of the learning rate."""
+    """One pass over the training parts."""
     towers.train()
     generator = torch.Generator().manual_seed(options.seed * 1000 + epoch)
-    parts = len(material.part_families)
-    batch = min(_GRAPH_BATCH if seen is None else options.batch, parts)
-    epochs, begun = (options.graph_epochs, 0) if seen is None else (options.epochs, options.graph_epochs)
+    phase = _phase(options, len(material.part_families), seen is None)
     share = family_share(epoch, options.graph_epochs + options.epochs, options.family_share)
-    steps = epochs * (parts // batch)
-    done = (epoch - begun) * (parts // batch)
-    monitor.phase("with graph networks" if seen is None else "projections alone", steps, done)
-    for step, rows in enumerate(batches(material.part_families, batch, share, generator), done):
-        rate = options.learning_rate * _rate(step, steps)
+    done = (epoch - phase.begun) * phase.steps_per_epoch
+    monitor.phase(phase.name, phase.steps, done)
+    for step, rows in enumerate(batches(material.part_families, phase.batch, share, generator), done):
+        rate = options.learning_rate * _rate(step, phase.steps)
         for group in optimiser.param_groups:
             group["lr"] = rate
         losses = _step(towers, material, optimiser, rows, seen, generator)
-        monitor.step(losses, rate, towers.loss.log_scale)
+        monitor.step(phase.steps_before + step + 1, losses, rate, towers.loss.log_scale)
 
 
 def _step(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import fmean
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -24,12 +25,13 @@ _SPEED_PERIOD_S = 60.0
 class Monitor:
     """Shows progress on the terminal between `__enter__` and `__exit__`; `logs`: folder of the logs, if any.
 
-    `losses` holds the sum of the losses of each step so far. Raises CadError 55000 where logs are wanted and the
+    `losses` holds the sum of the losses of each step that was seen. Raises CadError 55000 where logs are wanted and the
     package tensorboard is missing.
     """
 
     def __init__(self, logs: Path | None = None) -> None:
         self.losses: list[float] = []
+        self._told = 0
         self._logs = _writer(logs) if logs else None
         self._bars = Progress(
             TextColumn("{task.description}"),
@@ -58,14 +60,13 @@ class Monitor:
             self._bar_of[name] = self._bars.add_task(name, total=steps, completed=done, loss=0.0)
         self._bar = self._bar_of[name]
 
-    def step(self, losses: Mapping[str, Tensor], rate: float, log_scale: Tensor) -> None:
-        """A step is done, with these losses of pairs of modalities, this learning rate and temperature."""
+    def step(self, step: int, losses: Mapping[str, Tensor], rate: float, log_scale: Tensor) -> None:
+        """Step number `step` is done, with these losses of pairs of modalities, this learning rate and temperature."""
         values = torch.stack([loss.detach() for loss in losses.values()]).tolist()  # one wait for the device
         self.losses.append(sum(values))
         if self._bar is not None:
             self._bars.update(self._bar, advance=1, loss=self.losses[-1])
         if self._logs:
-            step = len(self.losses)
             for name, value in zip(losses, values, strict=True):
                 self._logs.add_scalar(f"loss/{name}", value, step)
             self._logs.add_scalar("loss/all", self.losses[-1], step)
@@ -74,10 +75,12 @@ class Monitor:
 
     def validated(self, epoch: int, found: Validation, best: Validation, fusion: Mapping[str, float]) -> None:
         """After `epoch` epochs validation gives `found`; `best` is the best so far."""
-        loss = f"loss {self.losses[-1]:.3f}, " if self.losses else ""
-        figures = ", ".join(f"{name} {figure:.3f}" for name, figure in found.figures().items())
+        since, self._told = self.losses[self._told :], len(self.losses)
+        loss = f"loss {fmean(since):.3f}, " if since else ""
         weights = ", ".join(f"{name} {weight:g}" for name, weight in fusion.items())
-        self._bars.print(f"after epoch {epoch}: {loss}{figures} (best {best.score:.3f}); fusion {weights}")
+        figures = ", ".join(f"{name} {figure:.3f}" for name, figure in found.figures().items())
+        line = f"after epoch {epoch}: {loss}{figures} (best score {best.score:.3f}); fusion {weights}"
+        console.print(line, soft_wrap=True)
         if self._logs:
             for name, figure in found.figures().items():
                 self._logs.add_scalar(f"validation/{name}", figure, epoch)

@@ -142,10 +142,10 @@ def test_a_service_that_is_away_is_named(memory: Path, model_of: Models) -> None
 @pytest.mark.parametrize(
     ("step", "sqlstate", "says"),
     [
-        (Step(status=401, body=b"no"), "42501", "refuses the key"),
+        (Step(status=401, body=b"no"), "28000", "refuses the key"),
         (Step(status=404, body=b"no such model"), "22023", "no such model"),
-        (Step(body=b"<html>"), "22023", "as /chat/completions should"),
-        (Step(body=b'{"choices": []}'), "22023", "as /chat/completions should"),
+        (Step(body=b"<html>"), "08P01", "as /chat/completions should"),
+        (Step(body=b'{"choices": []}'), "08P01", "as /chat/completions should"),
     ],
 )
 def test_a_refusal_says_what_to_change(model_of: Models, memory: Path, step: Step, sqlstate: str, says: str) -> None:

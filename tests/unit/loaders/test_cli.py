@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from pgcad_load import connection
 from pgcad_load.cli import app
+from pgcad_load.discovery import PartFile
+from pgcad_load.loading import Tally
 from typer.testing import CliRunner
 
 HEAVY = {"torch", "OCP", "build123d", "vtk", "pyvista", "numpy", "psycopg", "trimesh", "rich.progress", "jinja2"}
@@ -57,3 +59,27 @@ def test_the_option_comes_before_the_environment_before_libpq(monkeypatch: pytes
     assert connection.resolve(None) == "dbname=environment"
     monkeypatch.delenv("PGCAD_DSN")
     assert connection.resolve(None) == ""
+
+
+@pytest.mark.parametrize(("options", "expected"), [([], None), (["--translate", "glossary"], "六角螺母 M8")])
+def test_load_translates_when_asked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: list[str], expected: str | None
+) -> None:
+    queued: list[PartFile] = []
+
+    def load(parts: list[PartFile], *rest: object) -> Tally:
+        queued.extend(parts)
+        return Tally(len(parts))
+
+    monkeypatch.setattr("pgcad_load.cli._load", load)
+    (tmp_path / "nut.step").write_text("ISO-10303-21;")
+    (tmp_path / "parts.csv").write_text("file,name\nnut.step,hex nut M8\n")
+    result = CliRunner().invoke(app, ["load", str(tmp_path), *options])
+    assert result.exit_code == 0
+    assert [part.metadata.get("name_zh") for part in queued] == [expected]
+
+
+def test_a_translator_without_a_model_is_a_message(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["load", str(tmp_path), "--translate", "https://models.example/v1"])
+    assert result.exit_code == 1
+    assert "no model is named" in result.output

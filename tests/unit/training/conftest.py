@@ -20,7 +20,7 @@ from pgcad.training.towers import Towers
 from pgcad.training.vault import vault_dataset
 
 SAMPLES = Path(__file__).resolve().parents[3] / "samples" / "parts"
-FAMILIES = ("washer", "large_washer", "o_ring", "spacer", "bushing", "shaft_key")
+FAMILIES = ("washer", "large_washer", "o_ring", "bushing", "shaft_key")
 CPU = torch.device("cpu")
 
 
@@ -60,7 +60,7 @@ def dataset(vault: Vault) -> Dataset:
 
 @pytest.fixture(scope="session")
 def material(dataset: Dataset, vault: Vault) -> Material:
-    return load_material(dataset, _image_tower(dataset, vault), vault.cache, 2, CPU)
+    return load_material(dataset, _image_tower(dataset, vault), vault.cache, 1, CPU)
 
 
 @pytest.fixture

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 import torch
+from pgcad.encoders.shape import POOLED_WIDTH
+from pgcad.errors import CadError
 from pgcad.training import objective
 from pgcad.training.device import chosen_device, device_of, short_floats
+from pgcad.training.encode import brep_pooled
 from pgcad.training.material import Material
 from pgcad.training.objective import PAIRS, batch_losses
-from pgcad.training.towers import Towers
+from pgcad.training.shapes import VARIANTS
+from pgcad.training.towers import Seen, Towers
 
 
 def losses_of(towers: Towers, material: Material, rows: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
@@ -59,13 +64,29 @@ def test_short_floats_change_the_losses_a_little(
     assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in towers.parameters())
 
 
+def test_everything_is_computed_where_the_towers_are(
+    towers: Towers, material: Material, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objective, "short_floats", lambda device: nullcontext())  # there is none for this device
+    rows = torch.arange(len(material.has_text))
+    seen = Seen(
+        torch.zeros(len(rows), VARIANTS, POOLED_WIDTH),
+        brep_pooled(towers.brep, material.corpus),
+        torch.zeros(0),
+        torch.zeros(0),
+    )
+    towers.to("meta")  # an operation on it and the CPU together is refused, as with CUDA
+    for what_was_seen in (None, seen):
+        losses = batch_losses(towers, material, rows, what_was_seen, torch.Generator().manual_seed(1))
+        assert {loss.device.type for loss in losses.values()} == {"meta"}
+        torch.stack(list(losses.values())).sum().backward()
+
+
 def test_bfloat16_is_for_cuda_alone() -> None:
     assert not short_floats(torch.device("cpu"))._enabled
 
 
 def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, towers: Towers) -> None:
-    from pgcad.errors import CadError
-
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert chosen_device("auto") == chosen_device("cpu") == device_of(towers)
     with pytest.raises(CadError, match="no CUDA device") as error:

@@ -6,13 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pgcad.encoders.space import WEIGHTS, CadSpace
+import torch
+from pgcad.encoders.checkpoint import load_checkpoint, save_checkpoint
+from pgcad.encoders.fusion import FusionWeights
+from pgcad.encoders.shape import ShapeTower
+from pgcad.encoders.space import TOWERS, CadSpace
 from pgcad.errors import CadError
 from pgcad.training.card import CARD_FILE
 from pgcad.training.command import STATE_FILE, main
 from pgcad.training.towers import Towers
 from pgcad_load.cli import app
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
 from typer.testing import CliRunner
 from unit.training.conftest import Vault
 
@@ -81,20 +86,29 @@ def test_a_finished_training_cannot_be_resumed(trained: Path, vault: Vault) -> N
 
 
 def test_training_begins_with_the_shipped_weights(
-    vault: Vault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Path, vault: Vault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    began: list[dict[str, object]] = []
+    began: dict[str, Tensor] = {}
 
     def stop(towers: Towers, *rest: object) -> None:
-        began.append({name: tensor.clone() for name, tensor in towers.state_dict().items()})
+        began.update(towers.state_dict())
         raise KeyboardInterrupt
 
     monkeypatch.setattr("pgcad.training.command.fit", stop)
+    monkeypatch.setattr("pgcad.training.command.WEIGHTS", trained)
     assert main(arguments(vault, tmp_path)) == 130
-    shipped = CadSpace.load(WEIGHTS, "cpu")
-    towers = {"text": shipped.text_tower, "image": shipped.image_tower, "shape": shipped.shape_tower}
-    for tower, module in {**towers, "brep": shipped.brep_tower}.items():
-        assert all(bool((began[0][f"{tower}.{name}"] == value).all()) for name, value in module.state_dict().items())
+    shipped, _, _ = load_checkpoint(trained)
+    assert shipped.keys() == {"text", "image", "shape", "brep"}
+    for tower, tensors in shipped.items():
+        assert all(torch.equal(began[f"{tower}.{name}"], tensor) for name, tensor in tensors.items())
+
+
+def test_weights_of_another_architecture_are_no_beginning(vault: Vault, tmp_path: Path) -> None:
+    towers = {name: tower() for name, tower in TOWERS.items()}
+    save_checkpoint(tmp_path / "other", {**towers, "shape": ShapeTower(hidden=64)}, FusionWeights(1.0, 1.0, 1.0))
+    with pytest.raises(CadError, match="the shape tower of the starting weights does not fit") as error:
+        main(arguments(vault, tmp_path / "out", "--from", str(tmp_path / "other")))
+    assert "--from none" in error.value.hint
 
 
 @pytest.mark.parametrize(

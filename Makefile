@@ -4,6 +4,7 @@
 PYTHON ?= /usr/bin/python3
 TESTS ?= tests
 STATE := .pgcad
+TORCHVISION := torchvision==0.16.2
 
 BIN := .venv/bin
 # As root, the encoder service runs as postgres, which must be able to read what pip installs.
@@ -72,7 +73,7 @@ system:
 
 .venv/development: requirements-dev.txt .venv/package
 	@$(SAY) "installing development tools"
-	@$(PIP) install --quiet --requirement requirements-dev.txt
+	@$(PIP) install --quiet --no-deps --requirement requirements-dev.txt # all of it is there, see docs/dependencies.md
 	@touch $@
 
 .venv/package: pyproject.toml .venv/runtime $(CODE)
@@ -87,8 +88,9 @@ extension: .venv/package system
 
 lock:  ## renew requirements*.txt from pyproject.toml
 	@$(PYTHON) -m venv --clear build/lock
-	@for kind in "" "[dev,bench]"; do \
+	@for kind in "" "[dev,bench,openclip]"; do \
 	    build/lock/bin/pip install --quiet ".$$kind" && \
+	    { test -z "$$kind" || build/lock/bin/pip install --quiet --no-deps $(TORCHVISION); } && \
 	    build/lock/bin/pip freeze --exclude pgcad | sed 's/+cpu$$//' \
 	        >requirements$$(test -z "$$kind" || echo -dev).txt || exit 1; \
 	done

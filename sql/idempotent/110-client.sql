@@ -34,7 +34,7 @@ def inline_answers(requests, python_path):
     if python_path and python_path not in sys.path:
         site.addsitedir(python_path)
     try:
-        from pgcad.service.dispatch import inline
+        from pgcad.service.inline import inline
     except ImportError as error:
         raise client.ServiceError(
             '55000', f'pgcad.encoder is inline, but this server cannot import pgcad: {error}',

@@ -12,12 +12,13 @@ as $$
     ('open_clip', 'architecture', true, '$.type() == "string" && $ like_regex "^[A-Za-z0-9][A-Za-z0-9_./:-]{0,99}$"',
         'the name of an architecture of open_clip, such as "ViT-B-32"'),
     ('open_clip', 'checkpoint', true, '$.type() == "string" && $ like_regex '
-        '"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*\\.(safetensors|pt|bin)$"',
-        'a file .safetensors, .pt or .bin below the folder that the service was given with --models, such as '
+        '"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*\\.(safetensors|pt|pth|bin)$"',
+        'a file .safetensors, .pt, .pth or .bin below the folder that the service was given with --models, such as '
         '"clip.safetensors"'),
     ('http', 'dialect', true, 'strict $ == "openai" || $ == "dashscope"',
         '"openai" or "dashscope"'),
-    ('http', 'url', true, '$.type() == "string" && $ like_regex "^https?://[^/?#@\\s]+(/[^?#@\\s]*)?$"',
+    ('http', 'url', true, '$.type() == "string" && $ like_regex "^https?://[^/?#@\\s]+([/?][^#@\\s]*)?$"'
+        ' && !($ like_regex "[?&][^=&]*(key|token|secret|password|signature)" flag "i")',
         'an address such as "https://host/v1/embeddings", without a name or a key in it'),
     ('http', 'model', true, '$.type() == "string" && $ like_regex "^[^\\s@]{1,200}$"',
         'the name of a model at that address'),
@@ -26,12 +27,12 @@ as $$
     ('http', 'modalities', true,
         'strict $.type() == "array" && $.size() > 0 && !exists($[*] ? (!(@ == "text" || @ == "image")))',
         'what the model reads: ["text"], ["image"] or ["text", "image"]'),
-    ('http', 'batch', false, '$.type() == "number" && $ >= 1 && $ <= 2048 && $.floor() == $',
-        'how many texts or pictures go into one request: a whole number from 1 to 2048'),
-    ('http', 'requests_per_minute', false, '$.type() == "number" && $ > 0 && $ <= 1000000',
-        'a number above 0, at most 1000000'),
-    ('http', 'timeout_s', false, '$.type() == "number" && $ > 0 && $ <= 600',
-        'seconds to wait for one answer: above 0, at most 600'),
+    ('http', 'batch', false, '$.type() == "number" && $ >= 1 && $ <= 256 && $.floor() == $',
+        'how many texts or pictures go into one request: a whole number from 1 to 256'),
+    ('http', 'requests_per_minute', false, '$.type() == "number" && $ >= 1 && $ <= 1000000 && $.floor() == $',
+        'a whole number from 1 to 1000000'),
+    ('http', 'timeout_s', false, '$.type() == "number" && $ >= 0.1 && $ <= 600',
+        'seconds to wait for one answer: from 0.1 to 600'),
     ('http', 'retries', false, '$.type() == "number" && $ >= 0 && $ <= 10 && $.floor() == $',
         'how often a request is tried again: a whole number from 0 to 10')
 $$;

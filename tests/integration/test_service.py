@@ -19,7 +19,9 @@ import psutil
 import pytest
 from pgcad.client import ServiceError, call, call_many, pack, unpack
 from service_doubles.process import TESTS, TIMEOUT_MS, ServiceProcess, eventually, in_background
+from service_doubles.provider import Reply, provider, unit
 from service_doubles.space import DIM, vector_of
+from service_doubles.tiny_models import CLIP, make_model
 
 Request = tuple[str, dict[str, Any], list[bytes]]
 Start = Callable[..., ServiceProcess]
@@ -239,6 +241,75 @@ def test_a_malformed_frame_closes_its_connection_and_no_other(start: Start, fram
     assert answer is not None
     assert answer[0]["error"]["sqlstate"] == sqlstate
     assert service.analyse(b"good")["name"] == "good"
+
+
+def http_space(url: str, dim: int = 8) -> dict[str, Any]:
+    encoder = {"backend": "http", "dialect": "dashscope", "url": url, "model": "qwen", "key_env": "PGCAD_KEY_TEST"}
+    return {"space": "qwen", "dim": dim, "encoder": {**encoder, "modalities": ["text", "image"]}}
+
+
+def test_a_slow_provider_holds_up_nobody_but_those_who_ask_it(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGCAD_KEY_TEST", "sk-very-secret")
+    with provider() as qwen:
+        service = start("--workers", "1", "--log-level", "debug")
+        qwen.let.clear()
+        waiting = in_background(
+            lambda: call(
+                service.path, "embed_text", {**http_space(qwen.url), "texts": ["nut"]}, [], TIMEOUT_MS, lambda: None, {}
+            )
+        )
+        eventually(lambda: len(qwen.received) == 1)
+        np.testing.assert_array_equal(embed(service.path, "nut"), vector_of(b"nut"))
+        qwen.let.set()
+        header, [matrix] = waiting()
+        assert header["version"] == "qwen@dashscope"
+        np.testing.assert_allclose(np.frombuffer(matrix, "<f4"), unit("nut"), rtol=1e-5)
+        assert service.health()["spaces"].keys() == {"cad", "qwen"}
+        qwen.replies = [Reply({"message": "sk-very-secret"}, status=400)]
+        with pytest.raises(ServiceError) as refused:
+            service.ask("embed_text", {**http_space(qwen.url), "texts": ["bolt"]})
+        assert refused.value.sqlstate == "22023"
+        with pytest.raises(ServiceError, match="of 8") as refused:
+            service.ask("embed_text", {**http_space(qwen.url, 9), "texts": ["bolt"]})
+        service.stop()
+    said = service.log.read_text() + refused.value.message + refused.value.detail
+    assert "sk-very-secret" not in said
+
+
+def test_pictures_of_stored_parts_go_to_the_provider_once_they_are_decoded(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGCAD_KEY_TEST", "sk-very-secret")
+    with provider() as qwen:
+        service = start("--workers", "2")
+        parts = [{"text": "nut", "views": 2}, {"points": True}, {"text": "bolt"}]
+        cloud = np.zeros((2048, 6), np.float32).tobytes()
+        header, [matrix] = service.ask("embed_parts", {**http_space(qwen.url), "parts": parts}, b"view", b"view", cloud)
+        assert header["rows"] == [["text", "image", "shape", "fused", "view 0", "view 1"], [], ["text", "fused"]]
+        made = np.frombuffer(matrix, "<f4").reshape(-1, 8)
+        np.testing.assert_allclose(made[0], unit("nut"), rtol=1e-5)
+        np.testing.assert_allclose(made[6], unit("bolt"), rtol=1e-5)
+        with pytest.raises(ServiceError) as refused:
+            service.ask("embed_parts", {**http_space(qwen.url), "parts": [{"views": 1}]}, b"refuse")
+        assert refused.value.sqlstate == "22023"
+
+
+def test_a_model_of_open_clip_is_opened_from_the_folder_of_models(start: Start, tmp_path: Path) -> None:
+    make_model(tmp_path / "tiny", CLIP)
+    service = start("--workers", "1", "--models", str(tmp_path))
+    encoder = {"backend": "open_clip", "architecture": "tiny", "checkpoint": "tiny/open_clip_model.safetensors"}
+    space = {"space": "small", "dim": 16, "encoder": encoder}
+    header, [matrix] = service.ask("embed_text", {**space, "texts": ["nut", "bolt"]})
+    assert header["version"].startswith("tiny-")
+    np.testing.assert_allclose(np.linalg.norm(np.frombuffer(matrix, "<f4").reshape(2, 16), axis=1), 1, rtol=1e-5)
+    assert service.health()["spaces"]["small"]["version"] == header["version"]
+    before = header["version"]
+    make_model(tmp_path / "tiny", CLIP, seed=1)
+    assert service.ask("embed_text", {**space, "texts": ["nut"]})[0]["version"] != before
+    with pytest.raises(ServiceError, match="512 dimensions") as refused:
+        service.ask("embed_text", {**space, "dim": 512, "texts": ["nut"]})
+    assert refused.value.sqlstate == "22023"
+    assert [json.loads(line) for line in service.log.read_text().splitlines()]  # nothing but its own log
 
 
 def test_systemd_is_told_when_the_service_is_ready(

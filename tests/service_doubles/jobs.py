@@ -15,6 +15,8 @@ from pgcad.geometry.brep_graph import CURVE_POINTS, GRID, BrepGraph, pack_graph
 from service_doubles.scripted import report
 
 Answer = tuple[dict[str, Any], list[bytes]]
+VIEW_PIXELS = bytes(range(48)) * 10
+"""Ten views of 4 x 4 pixels, all the same."""
 
 
 def misbehave(word: bytes) -> None:
@@ -45,9 +47,8 @@ def analyse(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
     misbehave(payloads[0])
     part = report({"name": payloads[0].decode(), **header["metadata"]})
     points = np.zeros((2048, 6), np.float32).tobytes()
-    views = np.arange(10 * 4 * 4 * 3, dtype=np.uint8).tobytes()
     brep = pack_graph(graph_of_areas(1.0, 2.0)) if payloads[0] == b"with brep" else b""
-    return {"report": {**part, "pid": os.getpid()}}, [b"mesh", points, b"thumbnail", *[b"view"] * 10, views, brep]
+    return {"report": {**part, "pid": os.getpid()}}, [b"mesh", points, b"thumbnail", *[b"view"] * 10, VIEW_PIXELS, brep]
 
 
 def graph_of_areas(*areas_mm2: float) -> BrepGraph:
@@ -71,12 +72,24 @@ def shape_points(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer
     return {}, [np.full((2048, 6), len(payloads[0]), np.float32).tobytes()]
 
 
+def shape_brep(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
+    misbehave(payloads[0])
+    return {}, [pack_graph(graph_of_areas(float(len(payloads[0]))))]
+
+
+def shape_views(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
+    misbehave(payloads[0])
+    return {}, [VIEW_PIXELS]
+
+
 def decode_image(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
     misbehave(payloads[0])
+    if payloads[0] == b"view":
+        return {"shape": [4, 4, 3]}, [VIEW_PIXELS[:48]]
     return {"shape": [1, len(payloads[0]), 1]}, [payloads[0]]
 
 
-JOBS = {job.__name__: job for job in (analyse, shape_points, decode_image)}
+JOBS = {job.__name__: job for job in (analyse, shape_points, shape_brep, shape_views, decode_image)}
 
 
 def warm() -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pgcad.encoders.encoder import Kind, Modality
 from pgcad.errors import CadError
-from pgcad.geometry.brep_graph import BrepGraph
 
 DIM = 512
 Matrix = NDArray[np.float32]
@@ -23,27 +24,26 @@ def vector_of(content: bytes) -> Matrix:
 
 
 class TinySpace:
-    name, dim, version = "cad", DIM, "tiny-1"
+    dim, version, largest_batch = DIM, "cad-tiny", None
+    modalities: frozenset[Modality] = frozenset({"text", "image", "points", "brep"})
 
     def __init__(self, pause_s: float = 0.0) -> None:
         self.pause_s = pause_s
         self.batches: list[int] = []
 
-    def embed_text(self, texts: Sequence[str], role: str = "query") -> Matrix:
-        self.batches.append(len(texts))
+    def embed(self, kind: Kind, items: Sequence[Any]) -> Matrix:
+        return np.stack([vector_of(content) for content in self._contents(kind, items)])
+
+    def _contents(self, kind: Kind, items: Sequence[Any]) -> list[bytes]:
+        if kind == "brep":
+            return [graph.area_mm2.tobytes() for graph in items]
+        if kind in ("image", "points"):
+            return [item.tobytes() for item in items]
+        self.batches.append(len(items))
         time.sleep(self.pause_s)
-        if "unknown word" in texts:
+        if "unknown word" in items:
             raise CadError("22023", "an unknown word")
-        return np.stack([vector_of(text.encode()) for text in texts])
-
-    def embed_image(self, images: Sequence[NDArray[np.uint8]]) -> Matrix:
-        return np.stack([vector_of(image.tobytes()) for image in images])
-
-    def embed_points(self, clouds: Matrix) -> Matrix:
-        return np.stack([vector_of(cloud.tobytes()) for cloud in clouds])
-
-    def embed_brep(self, graphs: Sequence[BrepGraph]) -> Matrix:
-        return np.stack([vector_of(graph.area_mm2.tobytes()) for graph in graphs])
+        return [item.encode() for item in items]
 
     def fuse(
         self,

@@ -61,7 +61,7 @@ def asked(scripted: ScriptedService, op: str) -> list[dict[str, Any]]:
             },
         ),
         ("http", 8, {**HTTP, "url": "http://127.0.0.1:8000/v1", "key_env": "PGCAD_KEY_MINE"}),
-        ("http", 8, {**HTTP, "url": "http://models.internal/v1"}),
+        ("http", 8, {**HTTP, "url": "http://models.internal/v1?api-version=2026-01"}),
     ],
 )  # fmt: skip
 def test_a_space_of_each_backend(db: Connection, backend: str, dim: int, encoder: dict[str, Any]) -> None:
@@ -97,11 +97,11 @@ def test_a_space_of_each_backend(db: Connection, backend: str, dim: int, encoder
         ("http", 8, {**HTTP, "dialect": "soap"}, "dialect cannot be soap", "dashscope"),
         ("http", 8, {**HTTP, "modalities": []}, "modalities cannot be", "image"),
         ("http", 8, {**HTTP, "modalities": ["shape"]}, "modalities cannot be", "image"),
-        ("http", 8, {**HTTP, "batch": 0}, "batch cannot be 0", "2048"),
+        ("http", 8, {**HTTP, "batch": 0}, "batch cannot be 0", "256"),
         ("http", 8, {**HTTP, "batch": 1.5}, "batch cannot be 1.5", "whole"),
         ("http", 8, {**HTTP, "timeout_s": 0}, "timeout_s cannot be 0", "600"),
         ("http", 8, {**HTTP, "retries": -1}, "retries cannot be -1", "10"),
-        ("http", 8, {**HTTP, "requests_per_minute": "many"}, "requests_per_minute cannot be many", "number"),
+        ("http", 8, {**HTTP, "requests_per_minute": "many"}, "requests_per_minute cannot be many", "1000000"),
     ],
 )
 def test_a_bad_encoder_is_refused(db: Connection, backend: str, dim: int, encoder: Any, wrong: str, right: str) -> None:

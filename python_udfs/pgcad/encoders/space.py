@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import pgcad
 from pgcad.encoders.brep import BrepTower, brep_features
 from pgcad.encoders.checkpoint import load_checkpoint
+from pgcad.encoders.encoder import Kind, Modality
 from pgcad.encoders.fusion import FusionWeights, fuse
 from pgcad.encoders.image import ImageTower, normalised
 from pgcad.encoders.precision import short_numbers
@@ -37,12 +38,14 @@ TOWERS: dict[str, type[nn.Module]] = {
 class CadSpace:
     """Text, images and shapes as unit vectors of one 512-d space; the first 128 and 256 dimensions serve alone too.
 
-    The service calls `embed_text` from one thread, `embed_image` and `embed_points` from another and `fuse` from its
-    event loop, all at once: that is safe, because they share nothing that they change.
+    Implements `pgcad.encoders.encoder.Encoder`. The service calls it from several threads at once: that is safe,
+    because they share nothing that they change.
     """
 
     name = "cad"
     dim = DIM
+    modalities: frozenset[Modality] = frozenset({"text", "image", "points", "brep"})
+    largest_batch = None
 
     def __init__(self, towers: dict[str, Any], fusion: FusionWeights, version: str, device: torch.device) -> None:
         self.version = version
@@ -78,6 +81,16 @@ class CadSpace:
                 ) from error
             towers[name] = tower.eval().requires_grad_(False).to(target)
         return cls(towers, fusion, f"{cls.name}-{sha256[:12]}", target)
+
+    def embed(self, kind: Kind, items: Sequence[Any]) -> NDArray[np.float32]:
+        """(n, 512) of n items of a kind. Raises CadError as the methods for each kind do."""
+        if kind == "image":
+            return self.embed_image(items)
+        if kind == "points":
+            return self.embed_points(np.stack(items))
+        if kind == "brep":
+            return self.embed_brep(items)
+        return self.embed_text(items, role=kind)
 
     @torch.inference_mode()
     def embed_text(self, texts: Sequence[str], role: str = "query") -> NDArray[np.float32]:

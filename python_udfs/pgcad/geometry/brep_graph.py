@@ -6,15 +6,35 @@ The representation is that of Jayaraman et al. 2021, "UV-Net: Learning from Boun
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pgcad.errors import CadError
+from pgcad.geometry.limits import check_count
 
 GRID = 5
 CURVE_POINTS = 5
 SURFACE_TYPES = 11
 CURVE_TYPES = 9
+MAX_GRAPH_BYTES = 64 * 2**20
+"""Some thirty times what the largest graph that is made takes."""
+_ARRAYS: dict[str, tuple[str, str, tuple[int, ...]]] = {
+    "face_type": ("u1", "face_type", ()),
+    "area_mm2": ("f4", "face_type", ()),
+    "radius_mm": ("f4", "face_type", ()),
+    "centroid_mm": ("f4", "face_type", (3,)),
+    "grid": ("f4", "face_type", (GRID, GRID, 7)),
+    "pair": ("i4", "pair", (2,)),
+    "curve_type": ("u1", "pair", ()),
+    "length_mm": ("f4", "pair", ()),
+    "curve": ("f4", "pair", (CURVE_POINTS, 3)),
+}
+"""What a packed graph holds: type, the array that has as many rows, and what a row is."""
+_AGAIN_HINT = "Load the part again: pgcad packs its B-rep anew."
 
 
 @dataclass(frozen=True)
@@ -39,13 +59,35 @@ class BrepGraph:
 
 
 def pack_graph(graph: BrepGraph) -> bytes:
-    """The graph as bytes, for another process."""
+    """The graph as bytes (npz, deflated), for another process or for later."""
     out = io.BytesIO()
-    np.savez(out, **asdict(graph))
+    np.savez_compressed(out, **asdict(graph))
     return out.getvalue()
 
 
 def unpack_graph(data: bytes) -> BrepGraph:
-    """The graph that `pack_graph` packed."""
-    with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-        return BrepGraph(**stored)
+    """The graph that `pack_graph` packed. Raises CadError 22023 for anything else, 54000 for one that is too large."""
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+            unpacked = sum(member.file_size for member in stored.zip.infolist())
+            check_count(unpacked, MAX_GRAPH_BYTES, "bytes when unpacked", _AGAIN_HINT)
+            arrays = {name: stored[name] for name in stored}
+        if arrays.keys() != _ARRAYS.keys():
+            raise ValueError(f"it holds {', '.join(sorted(arrays))[:200]}")
+        for name, array in arrays.items():
+            _check_array(name, array, arrays)
+    except CadError:
+        raise
+    except Exception as error:  # zipfile, zlib and numpy raise what they like
+        raise CadError("22023", f"this is not a packed B-rep: {error}", _AGAIN_HINT) from error
+    return BrepGraph(**arrays)
+
+
+def _check_array(name: str, array: NDArray[Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+    dtype, rows_of, columns = _ARRAYS[name]
+    if array.dtype != dtype or array.shape != (len(arrays[rows_of]), *columns):
+        raise ValueError(f"{name} is {array.dtype} {array.shape}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError(f"{name} has numbers that are not finite")
+    if name == "pair" and array.size and (array.min() < 0 or array.max() >= len(arrays["face_type"])):
+        raise ValueError("a curve joins a face that is not there")

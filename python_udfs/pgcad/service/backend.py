@@ -1,51 +1,40 @@
-"""The service's backend: geometry in worker processes, encoders behind micro-batches in two threads."""
+"""The service's backend: geometry in worker processes, every encoder behind micro-batches in threads of its own."""
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import time
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from pgcad import __version__
 from pgcad.client import PROTOCOL
-from pgcad.service.batching import Batcher, Matrix, VectorCache
+from pgcad.encoders.encoder import Encoder
+from pgcad.encoders.spec import Spec
 from pgcad.service.config import ServiceConfig
-from pgcad.service.dispatch import Answer, Request, Space, encode
+from pgcad.service.desk import DEFAULT_SPACE, Answer, Request
+from pgcad.service.logs import Log
+from pgcad.service.open_encoder import BatchedEncoder, described
 from pgcad.service.pool import Pool, TimeLimit
-
-# Texts have a thread of their own: a search must not wait behind the pictures of an ingest.
-THREADS = {"query": "text", "passage": "text", "image": "vision", "points": "vision", "brep": "vision"}
-# On a CPU, larger batches of pictures leave its caches and take longer per picture; a GPU wants them large.
-BATCH_ITEMS = {"query": 32, "passage": 8, "image": 5, "points": 8, "brep": 4}
-GPU_BATCH_FACTOR = 16
+from pgcad.service.registry import Registry
 
 
 class ServiceBackend:
-    """Implements `dispatch.Backend` for many connections at once."""
+    """Implements `desk.Backend` for many connections at once."""
 
-    def __init__(self, space: Space, pool: Pool, config: ServiceConfig) -> None:
-        self.space, self.cache, self.status = space, VectorCache(), "ok"
+    def __init__(self, default: Encoder, pool: Pool, config: ServiceConfig, log: Log) -> None:
+        self.models, self.status = config.models, "ok"
         self.requests: Counter[str] = Counter()
         self._pool, self._config, self._started = pool, config, time.monotonic()
         self._query_limit = TimeLimit(config.query_limit_s, "--query-limit-s")
         self._file_limit = TimeLimit(config.file_limit_s, "--file-limit-s")
-        self._device = str(getattr(space, "device", "cpu"))
-        executors = {name: ThreadPoolExecutor(1, thread_name_prefix=name) for name in set(THREADS.values())}
-        factor = 1 if self._device == "cpu" else GPU_BATCH_FACTOR
-        self._batchers = {
-            kind: Batcher(
-                f"the {kind} encoder",
-                functools.partial(encode, space, kind),
-                executors[thread],
-                factor * BATCH_ITEMS[kind],
-                config.queue_limit,
-            )
-            for kind, thread in THREADS.items()
-        }
+        self._device = str(getattr(default, "device", "cpu"))
+        self.default = self._in_use(default)
+        self._others = Registry(lambda spec: spec.open(default, self._device), self._in_use, log)
+
+    def _in_use(self, encoder: Encoder) -> BatchedEncoder:
+        return BatchedEncoder(encoder, self._device, self._config.queue_limit)
 
     async def geometry(self, job: str, requests: Sequence[Request]) -> list[Answer]:
         urgent = job != "analyse"
@@ -63,8 +52,8 @@ class ServiceBackend:
             for answer in answers:
                 answer.cancel()
 
-    async def encode(self, kind: str, items: Sequence[Any]) -> Matrix:
-        return await self._batchers[kind].encode(items)
+    async def open(self, space: str, spec: Spec) -> BatchedEncoder:
+        return await self._others.get(space, spec)
 
     def health(self) -> dict[str, Any]:
         pool = self._pool
@@ -73,11 +62,11 @@ class ServiceBackend:
             "protocol": PROTOCOL,
             "pgcad_version": __version__,
             "device": self._device,
-            "spaces": {self.space.name: {"version": self.space.version, "dim": self.space.dim}},
-            "queue_depth": pool.depth + sum(batcher.depth for batcher in self._batchers.values()),
+            "spaces": {**self._others.health(), DEFAULT_SPACE: described(self.default)},
+            "queue_depth": pool.depth + self.default.depth + self._others.depth,
             "queue_limit": self._config.queue_limit,
             "workers": {"size": pool.size, "busy": pool.busy, "restarts": pool.restarts},
             "uptime_s": round(time.monotonic() - self._started, 1),
             "requests": dict(self.requests),
-            "cache": {"hits": self.cache.hits, "misses": self.cache.misses},
+            "cache": {"hits": self.default.cache.hits, "misses": self.default.cache.misses},
         }

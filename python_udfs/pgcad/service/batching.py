@@ -1,20 +1,20 @@
-"""Micro-batching across connections, and the cache of query vectors."""
+"""Micro-batching across connections."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pgcad.encoders.encoder import Matrix
 from pgcad.errors import CadError
 
-Matrix = NDArray[np.float32]
+NOT_OF_AN_ITEM = ("08", "28", "53", "57")
+"""Classes of errors that say that a provider is away or has had enough: asking it for each item would not help."""
 
 
 def queue_full(queue: str, limit: int) -> CadError:
@@ -76,8 +76,9 @@ class Batcher:
             try:
                 await self._encode_batch(batch)
             except Exception as error:  # it belongs to the requests of the batch
-                if len(batch) == 1:
-                    _settle(batch[0][1], error)
+                if len(batch) == 1 or (isinstance(error, CadError) and error.sqlstate[:2] in NOT_OF_AN_ITEM):
+                    for _, answer in batch:
+                        _settle(answer, error)
                 else:  # find out whose item it was: nobody else's request may fail for it
                     for request in batch:
                         await self._encode_alone(request)
@@ -114,32 +115,3 @@ def _settle(answer: asyncio.Future[Matrix], outcome: Matrix | Exception) -> None
         answer.set_exception(outcome)
     else:
         answer.set_result(outcome)
-
-
-class VectorCache:
-    """The vectors of the latest `capacity` queries, least recently used out first. One cache serves one encoder."""
-
-    def __init__(self, capacity: int = 20_000) -> None:
-        self._capacity = capacity
-        self._vectors: OrderedDict[bytes, Matrix] = OrderedDict()
-        self.hits = self.misses = 0
-
-    @staticmethod
-    def key(kind: str, content: bytes) -> bytes:
-        """What identifies a query: how it is encoded, and its bytes."""
-        return hashlib.blake2b(content, digest_size=20, person=kind.encode()[:16]).digest()
-
-    def get(self, key: bytes) -> Matrix | None:
-        vector = self._vectors.get(key)
-        if vector is None:
-            self.misses += 1
-        else:
-            self.hits += 1
-            self._vectors.move_to_end(key)
-        return vector
-
-    def put(self, key: bytes, vector: Matrix) -> None:
-        self._vectors[key] = vector
-        self._vectors.move_to_end(key)
-        if len(self._vectors) > self._capacity:
-            self._vectors.popitem(last=False)

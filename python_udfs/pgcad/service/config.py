@@ -6,12 +6,19 @@ import argparse
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from pgcad.service.logs import LEVELS
 
 DEFAULT_SOCKET = Path("/run/pgcad/encoder.sock")
+MODELS_VARIABLE = "PGCAD_MODELS"
+
+
+def models_folder() -> Path | None:
+    """Where checkpoints of other encoders lie, as the environment says."""
+    folder = os.environ.get(MODELS_VARIABLE)
+    return Path(folder) if folder else None
 
 
 @dataclass(frozen=True)
@@ -21,6 +28,7 @@ class ServiceConfig:
     socket: Path = DEFAULT_SOCKET
     group: str | None = None
     weights: Path | None = None
+    models: Path | None = field(default_factory=models_folder)
     device: str = "auto"
     workers: int = min(8, len(os.sched_getaffinity(0)))
     worker_memory_mb: int = 1500
@@ -45,6 +53,7 @@ def parse(arguments: Sequence[str]) -> ServiceConfig:
     add("--socket", type=Path, help="Unix socket to listen on; the database's pgcad.socket")
     add("--group", help="group that may connect, besides the user who runs the service")
     add("--weights", type=Path, help="folder of the encoders' weights, instead of those of the package")
+    add("--models", type=Path, help=f"folder of the checkpoints of open_clip spaces; ${MODELS_VARIABLE} says so too")
     add("--device", help="auto, cpu or cuda; auto takes CUDA when there is one")
     add("--workers", type=_positive(int), help="geometry worker processes")
     add("--worker-memory-mb", type=_positive(int), help="memory of one worker; a file that needs more fails")
@@ -55,7 +64,7 @@ def parse(arguments: Sequence[str]) -> ServiceConfig:
     add("--grace-s", type=_positive(float), help="time that requests in hand get after SIGTERM")
     add("--log-level", choices=LEVELS, help="debug logs every request")
     add("--supervise", action="store_true", help="restart the service when it crashes")
-    parser.set_defaults(**{field.name: getattr(default, field.name) for field in fields(default)})
+    parser.set_defaults(**{option.name: getattr(default, option.name) for option in fields(default)})
     return ServiceConfig(**vars(parser.parse_args(arguments)))
 
 

@@ -34,6 +34,30 @@ def shape_points(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer
     return {}, [sample(payloads[0], header["format"]).astype("<f4").tobytes()]
 
 
+def shape_brep(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
+    """Payload: a file. Answer: its packed B-rep. Raises CadError 22023 where the format has none."""
+    from pgcad.geometry.brep_graph import pack_graph
+    from pgcad.geometry.reading import read
+
+    graph = read(payloads[0], header["format"], with_brep=True).brep
+    if graph is None:
+        hint = 'Give a STEP file, or search another space: options {"space": "cad"} reads every format.'
+        raise CadError("22023", f"a file of format {header['format']!r} has no boundary representation", hint)
+    return {}, [pack_graph(graph)]
+
+
+def shape_views(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
+    """Payload: a file. Answer: the ten views of the part as one uint8 array. Raises CadError 0A000 for a cloud."""
+    from pgcad.geometry.reading import read
+    from pgcad.geometry.views import render
+
+    part = read(payloads[0], header["format"])
+    if part.kind == "points":
+        hint = "Search the space cad with it, or give a STEP file or a mesh."
+        raise CadError("0A000", "this space knows shapes by their pictures, and a point cloud has no surface", hint)
+    return {}, [render(part.shape).tobytes()]
+
+
 def cloud_points(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
     """Payload: a cloud, float32 (n, 3). Answer: float32 (2048, 6) points with normals."""
     from pgcad.geometry.analyse import cloud_points as resample
@@ -55,7 +79,9 @@ def decode_image(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer
     return {"shape": [picture.height, picture.width, 3]}, [picture.tobytes()]
 
 
-JOBS: dict[str, Job] = {job.__name__: job for job in (analyse, shape_points, cloud_points, decode_image)}
+JOBS: dict[str, Job] = {
+    job.__name__: job for job in (analyse, shape_points, shape_brep, shape_views, cloud_points, decode_image)
+}
 
 # A tetrahedron: enough to import every library, open the renderer and draw once.
 WARM_UP = b"OFF\n4 4 0\n0 0 0\n9 0 0\n0 9 0\n0 0 9\n3 0 2 1\n3 0 1 3\n3 1 2 3\n3 0 3 2\n"

@@ -17,13 +17,15 @@ from typing import Any
 import numpy as np
 
 from pgcad.client import ServiceError, pack
+from pgcad.encoders.encoder import Encoder
 from pgcad.errors import CadError
 from pgcad.service.backend import ServiceBackend
 from pgcad.service.config import ServiceConfig, parse
-from pgcad.service.dispatch import OPERATIONS, POINTS, Space, dispatch
+from pgcad.service.dispatch import OPERATIONS, dispatch
 from pgcad.service.frames import ByteBudget, Frame, error_header, payload_bytes, receive
 from pgcad.service.listener import listening_socket
 from pgcad.service.logs import Log
+from pgcad.service.parts import POINTS
 from pgcad.service.pool import Pool, WorkerLimits
 from pgcad.service.process import keep_freed_memory
 from pgcad.service.supervisor import supervise
@@ -155,7 +157,7 @@ class Front:
         return await dispatch(op, frame.header, frame.payloads, backend)
 
 
-async def serve(config: ServiceConfig, load_space: Callable[[], Space]) -> None:
+async def serve(config: ServiceConfig, load_space: Callable[[], Encoder]) -> None:
     """Serve until SIGTERM or SIGINT. Raises CadError when the socket, the weights or the workers are not to be had."""
     log = Log(config.log_level)
     stop = asyncio.Event()
@@ -171,7 +173,7 @@ async def serve(config: ServiceConfig, load_space: Callable[[], Space]) -> None:
         try:
             if await _unless(stop, starting):
                 space = starting.result()[0]
-                front.ready(ServiceBackend(space, pool, config))
+                front.ready(ServiceBackend(space, pool, config, log))
                 log(
                     "info",
                     "ready",
@@ -211,7 +213,7 @@ def notify_systemd(state: str) -> None:
             channel.sendto(state.encode(), address.replace("@", "\0", 1) if address.startswith("@") else address)
 
 
-def load_cad_space(config: ServiceConfig) -> Space:
+def load_cad_space(config: ServiceConfig) -> Encoder:
     """The trained encoders, on the device asked for; each has run once, so that the first query pays for nothing."""
     # Threads that spin while they wait would take the cores from the geometry workers.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -230,7 +232,7 @@ def load_cad_space(config: ServiceConfig) -> Space:
 
 def main(
     arguments: Sequence[str] | None = None,
-    load_space: Callable[[ServiceConfig], Space] = load_cad_space,
+    load_space: Callable[[ServiceConfig], Encoder] = load_cad_space,
     module: str = __spec__.name,
 ) -> int:
     """`pgcad serve`: 0 after a clean shutdown, 78 when it cannot start as configured, 75 when it cannot start now.

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
+from typing import Any
+
 import numpy as np
 import pytest
 from build123d import Box, Compound, Cylinder, Pos, Rot, Sphere
 from OCP.GeomAbs import GeomAbs_CurveType, GeomAbs_SurfaceType
+from pgcad.errors import CadError
 from pgcad.geometry import brep
+from pgcad.geometry import brep_graph as brep_graph_module
 from pgcad.geometry.brep import brep_graph
 from pgcad.geometry.brep_graph import GRID, BrepGraph, pack_graph, unpack_graph
 from pgcad.geometry.reading import read
@@ -77,6 +82,42 @@ def test_a_packed_graph_is_the_same_graph(box: BrepGraph) -> None:
     again = unpack_graph(pack_graph(box))
     for name, values in vars(box).items():
         assert np.array_equal(getattr(again, name), values)
+
+
+def packed(**arrays: np.ndarray[Any, Any]) -> bytes:
+    out = io.BytesIO()
+    np.savez_compressed(out, **arrays)  # type: ignore[arg-type]
+    return out.getvalue()
+
+
+def test_what_is_no_packed_graph_is_refused(box: BrepGraph) -> None:
+    arrays = vars(box)
+    without = {name: values for name, values in arrays.items() if name != "pair"}
+    bad = {
+        "nothing": b"",
+        "no archive": b"PK\x03\x04",
+        "truncated": pack_graph(box)[:-100],
+        "an array missing": packed(**without),
+        "an array too many": packed(**arrays, more=box.pair),
+        "a face without area": packed(**{**arrays, "area_mm2": box.area_mm2[1:]}),
+        "another type": packed(**{**arrays, "area_mm2": box.area_mm2.astype(float)}),
+        "not finite": packed(**{**arrays, "area_mm2": box.area_mm2 * np.float32(np.nan)}),
+        "a face that is not there": packed(**{**arrays, "pair": box.pair + np.int32(100)}),
+        "a face below zero": packed(**{**arrays, "pair": box.pair - np.int32(100)}),
+        "a pickle": packed(**{**arrays, "pair": np.array([print], object)}),
+    }
+    for what, data in bad.items():
+        with pytest.raises(CadError) as refused:
+            unpack_graph(data)
+        assert refused.value.sqlstate == "22023", what
+
+
+def test_a_graph_that_unpacks_to_too_much_is_refused(box: BrepGraph, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = pack_graph(box)
+    monkeypatch.setattr(brep_graph_module, "MAX_GRAPH_BYTES", 1000)
+    with pytest.raises(CadError, match="the limit is 1,000") as refused:
+        unpack_graph(data)
+    assert refused.value.sqlstate == "54000"
 
 
 def test_a_step_file_comes_with_its_graph_and_a_mesh_without(to_step: StepMaker) -> None:

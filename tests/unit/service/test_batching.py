@@ -1,16 +1,17 @@
-"""Micro-batches across connections, the bounded queue, and the cache of vectors."""
+"""Micro-batches across connections, and the bounded queue."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from pgcad.errors import CadError
-from pgcad.service.batching import Batcher, Matrix, VectorCache
+from pgcad.service.batching import Batcher, Matrix
 
 
 class Gate:
@@ -123,16 +124,19 @@ def test_what_is_left_of_a_failed_request_is_not_encoded() -> None:
     assert sum(map(len, with_batcher(scenario).batches)) < 30
 
 
-def test_the_cache_forgets_what_was_not_used() -> None:
-    cache, vector = VectorCache(capacity=2), np.ones(3, np.float32)
-    keys = [VectorCache.key("query", content) for content in (b"a", b"b", b"c")]
-    cache.put(keys[0], vector)
-    cache.put(keys[1], vector)
-    cache.get(keys[0])
-    cache.put(keys[2], vector)
-    assert [cache.get(key) is not None for key in keys] == [True, False, True]
+def test_a_provider_that_is_away_is_asked_once_for_all() -> None:
+    calls = []
 
+    def encode(items: list[int]) -> Matrix:
+        calls.append(items)
+        time.sleep(0.05)
+        raise CadError("08001", "away")
 
-def test_a_key_depends_on_kind_and_content() -> None:
-    keys = {VectorCache.key(kind, content) for kind in ("query", "passage") for content in (b"a", b"b")}
-    assert len(keys) == 4
+    async def run() -> None:
+        with ThreadPoolExecutor(1) as executor:
+            tasks = await submitted(Batcher("a test", encode, executor), [1], [2], [3])
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+            assert [type(outcome) for outcome in outcomes] == [CadError] * 3
+
+    asyncio.run(run())
+    assert calls == [[1], [2, 3]]

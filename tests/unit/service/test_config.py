@@ -29,3 +29,11 @@ def test_wrong_options_are_refused(wrong: list[str], capsys: pytest.CaptureFixtu
         parse(wrong)
     assert exit_.value.code == 2
     assert wrong[0] in capsys.readouterr().err
+
+
+def test_the_folder_of_models_comes_from_the_environment_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGCAD_MODELS", "/srv/models")
+    assert parse([]).models == Path("/srv/models")
+    assert parse(["--models", "/tmp/m"]).models == Path("/tmp/m")
+    monkeypatch.delenv("PGCAD_MODELS")
+    assert parse([]).models is None

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 from pgcad.errors import CadError
+from pgcad.geometry.brep_graph import unpack_graph
 from pgcad.service.jobs import IMAGE_SIDE, JOBS, WARM_UP
 from PIL import Image
+
+STEP = next((Path(__file__).parents[3] / "samples/parts").rglob("*.step")).read_bytes()
 
 
 def test_a_picture_arrives_scaled_down() -> None:
@@ -43,3 +47,23 @@ def test_a_part_becomes_a_report_and_its_artifacts() -> None:
     assert brep == b""  # a mesh has none
     _, [sampled] = JOBS["shape_points"]({"format": "off"}, [WARM_UP])
     assert sampled == points
+
+
+def test_a_step_file_has_a_boundary_representation_and_a_mesh_has_none() -> None:
+    _, [packed] = JOBS["shape_brep"]({"format": "step"}, [STEP])
+    _, analysed = JOBS["analyse"]({"format": "step", "metadata": {}}, [STEP])
+    assert packed == analysed[-1]
+    assert len(unpack_graph(packed).face_type)
+    with pytest.raises(CadError, match="has no boundary representation") as refused:
+        JOBS["shape_brep"]({"format": "off"}, [WARM_UP])
+    assert (refused.value.sqlstate, refused.value.hint != "") == ("22023", True)
+
+
+def test_a_part_is_drawn_as_its_analysis_draws_it_and_a_cloud_is_not() -> None:
+    _, [pixels] = JOBS["shape_views"]({"format": "off"}, [WARM_UP])
+    _, analysed = JOBS["analyse"]({"format": "off", "metadata": {}}, [WARM_UP])
+    assert pixels == analysed[-2]
+    cloud = "\n".join(f"{x} {y} {x * y}" for x in range(9) for y in range(9)).encode()
+    with pytest.raises(CadError, match="point cloud") as refused:
+        JOBS["shape_views"]({"format": "xyz"}, [cloud])
+    assert (refused.value.sqlstate, "cad" in refused.value.hint) == ("0A000", True)

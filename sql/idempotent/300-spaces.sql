@@ -78,18 +78,18 @@ declare
     vectors constant text := 'space_' || stem;
 begin
     execute format(
-        'create table cad.%1$I (
+        'create table cad.%I (
             like cad.space_cad including comments,
             constraint space_model_id_family_fkey
             foreign key (model_id, family) references cad.model (model_id, family) on update cascade on delete cascade
         ) partition by list (family)', vectors
     );
     execute format(
-        'alter table cad.%1$I
-        alter text_vec type halfvec(%2$s),
-        alter image_vec type halfvec(%2$s),
-        alter shape_vec type halfvec(%2$s),
-        alter fused_vec type halfvec(%2$s)', vectors, dim
+        'alter table cad.%I
+        alter text_vec type halfvec(%s),
+        alter image_vec type halfvec(%s),
+        alter shape_vec type halfvec(%s),
+        alter fused_vec type halfvec(%s)', vectors, dim, dim, dim, dim
     );
     execute format(
         'alter table cad.%I

@@ -69,7 +69,7 @@ language plpgsql volatile parallel unsafe security definer
 set search_path from current
 as $$
 declare
-    first constant uuid := '00000000-0000-0000-0000-000000000000';
+    first constant uuid := uuid '00000000-0000-0000-0000-000000000000';
     stored cad.space;
     vectors regclass;
     views regclass;

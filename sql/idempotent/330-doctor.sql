@@ -164,8 +164,9 @@ set search_path from current
 as $$
 declare
     stored cad.space;
-    found record;
     parts bigint;
+    missing bigint;
+    stale bigint;
     previous regclass;
 begin
     select count(*) into parts from cad.model;
@@ -180,12 +181,12 @@ begin
             from cad.model as m
             left join %s as v on v.model_id = m.model_id and v.family = m.family
         $query$, stored.vectors)
-        into found
+        into missing, stale
         using stored.encoder_version;
         check_name := format('vectors of space %s', stored.name);
-        status := case when found.missing + found.stale = 0 or stored.backend = 'external' then 'ok' else 'warning' end;
+        status := case when missing + stale = 0 or stored.backend = 'external' then 'ok' else 'warning' end;
         detail := format(
-            '%s of %s parts have them, %s of another text or encoder', parts - found.missing, parts, found.stale
+            '%s of %s parts have them, %s of another text or encoder', parts - missing, parts, stale
         );
         hint := case
             when status = 'warning'

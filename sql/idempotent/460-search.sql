@@ -123,6 +123,7 @@ declare
     started timestamptz := clock_timestamp();
     asked cad._query;
     space text;
+    several record;
     plan record;
     indexed record;
     nearest uuid[];
@@ -135,8 +136,9 @@ begin
     filters := cad._check_filters(family, filters);
     options := cad._check_options(options);
     if jsonb_typeof(options -> 'space') = 'array' then
-        select f.hits, f.stages into hits, stages
-        from cad._search_spaces(k, filters, options, query, image, file, format, points, part, v) as f;
+        several := cad._search_spaces(k, filters, options, query, image, file, format, points, part, v);
+        hits := several.hits;
+        stages := several.stages;
         return;
     end if;
     space := options ->> 'space';
@@ -211,7 +213,7 @@ declare
     started timestamptz;
     space text;
     found record;
-    listed cad.hit[] := '{}'; -- ranks of the hits of all spaces
+    listed cad.hit[] := array[]::cad.hit[]; -- ranks of the hits of all spaces
     scored cad.hit[]; -- the hits of the first
     unscored uuid[];
     asked cad._query;

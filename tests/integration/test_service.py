@@ -294,6 +294,21 @@ def test_pictures_of_stored_parts_go_to_the_provider_once_they_are_decoded(
         assert refused.value.sqlstate == "22023"
 
 
+def test_sigterm_does_not_wait_for_a_provider_that_wants_patience(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGCAD_KEY_TEST", "sk-very-secret")
+    with provider() as qwen:
+        service = start("--workers", "1", "--grace-s", "0.3")
+        qwen.otherwise = lambda _: Reply(status=429, headers={"Retry-After": "59"})
+        question = {**http_space(qwen.url), "texts": ["nut"]}
+        waiting = in_background(lambda: service.ask("embed_text", question))
+        eventually(lambda: len(qwen.received) == 1)
+        assert service.stop() == 0  # or it is killed for taking longer than thirty seconds
+        assert waiting().sqlstate == "57P01"
+        assert len(qwen.received) == 1
+
+
 def test_a_model_of_open_clip_is_opened_from_the_folder_of_models(start: Start, tmp_path: Path) -> None:
     make_model(tmp_path / "tiny", CLIP)
     service = start("--workers", "1", "--models", str(tmp_path))

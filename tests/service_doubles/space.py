@@ -55,3 +55,6 @@ class TinySpace:
         total = np.sum([vector for vector in (text, image, shape, brep) if vector is not None], axis=0)
         fused: Matrix = total / np.linalg.norm(total)
         return fused
+
+    def close(self) -> None:
+        """Nothing to let go of."""

@@ -51,3 +51,6 @@ class BrepSpace:
     ) -> Matrix:
         """With the weights of the default space; the shape of a part is its B-rep."""
         return self._cad.fuse(text=text, image=image, brep=shape if brep is None else brep)
+
+    def close(self) -> None:
+        """Nothing: the towers are those of the default space."""

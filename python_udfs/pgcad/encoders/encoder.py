@@ -57,6 +57,10 @@ class Encoder(Protocol):
         """One unit vector (dim,) of those (dim,) that are given. Raises CadError 22023 when none is."""
         ...
 
+    def close(self) -> None:
+        """Let go of what others wait for, because the service ends."""
+        ...
+
 
 def mean_direction(vectors: Sequence[Matrix] | Matrix) -> Matrix:
     """The unit vector (dim,) of the mean of unit vectors (n, dim). Raises CadError 22000 when they cancel out."""

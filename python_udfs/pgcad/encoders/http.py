@@ -142,8 +142,8 @@ def _key(name: str) -> str:
 class RateLimit:
     """Spreads requests evenly over the minute, so that none waits for a whole one to pass."""
 
-    def __init__(self, requests_per_minute: int, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
-        self._interval_s, self._clock, self._sleep = 60 / requests_per_minute, clock, sleep
+    def __init__(self, requests_per_minute: int, clock: Callable[[], float], pause: Callable[[float], None]) -> None:
+        self._interval_s, self._clock, self._pause = 60 / requests_per_minute, clock, pause
         self._next, self._lock = 0.0, threading.Lock()
 
     def wait(self) -> None:
@@ -152,7 +152,7 @@ class RateLimit:
             turn = max(self._next, self._clock())
             self._next = turn + self._interval_s
         if (delay := turn - self._clock()) > 0:
-            self._sleep(delay)
+            self._pause(delay)
 
 
 class _TryAgain(Exception):
@@ -171,13 +171,14 @@ class HttpEncoder:
         spec: HttpSpec,
         key: str | None,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        wait: Callable[[float], bool] | None = None,
     ) -> None:
         self.version, self.dim = f"{spec.model}@{spec.dialect}", spec.dim
         self.modalities, self.largest_batch = spec.modalities, spec.batch
-        self._spec, self._key, self._clock, self._sleep = spec, key, clock, sleep
+        self._spec, self._key, self._clock, self._closed = spec, key, clock, threading.Event()
+        self._wait = wait or self._closed.wait
         self._dialect = DIALECTS[spec.dialect]
-        self._limit = RateLimit(spec.requests_per_minute, clock, sleep)
+        self._limit = RateLimit(spec.requests_per_minute, clock, self._pause)
         self._pool = urllib3.PoolManager(maxsize=4)
         parts = parse_url(spec.url)
         self._where = f"{parts.scheme}://{parts.netloc}{parts.path or ''}"  # without a query, which may hold a secret
@@ -205,6 +206,14 @@ class HttpEncoder:
         """The normalised mean of what is given."""
         return mean_of_given(text, image, shape, brep)
 
+    def close(self) -> None:
+        """Wait for nothing any more; only an answer that is due within `timeout_s` is still awaited."""
+        self._closed.set()
+
+    def _pause(self, seconds: float) -> None:
+        if self._wait(seconds):
+            raise CadError("57P01", "the encoder service is shutting down", "Try again in a moment.")
+
     def _ask(self, body: dict[str, Any]) -> Any:
         """The provider's answer; what it is too busy for is asked again, later each time."""
         content = json.dumps(body).encode()
@@ -217,7 +226,7 @@ class HttpEncoder:
                     raise failure.error from None
                 # Half of it at random: clients that failed together must not come back together.
                 backoff_s = min(FIRST_BACKOFF_S * 2**attempt, LAST_BACKOFF_S) * random.uniform(0.5, 1)
-                self._sleep(max(backoff_s, failure.after_s or 0))
+                self._pause(max(backoff_s, failure.after_s or 0))
         raise AssertionError("the last attempt returns or raises")
 
     def _post(self, content: bytes) -> Any:
@@ -241,7 +250,7 @@ class HttpEncoder:
             finally:
                 response.release_conn()
         except HTTPError as error:
-            raise self._failure(error) from None  # its text may hold the address with a secret in its query
+            raise self._failure(error) from None
         self._check_status(response, text)
         try:
             return json.loads(text)
@@ -266,9 +275,9 @@ class HttpEncoder:
             return self._slow()
         if isinstance(error, ProtocolError | DecodeError):
             hint = "Try again; if it happens twice, ask the provider."
-            return CadError("08006", f"{self._where} went away before it answered", hint, type(error).__name__)
+            return CadError("08006", f"{self._where} went away before it answered", hint, _line(error))
         hint = "Check the url of the encoder and that the machine of `pgcad serve` may go there."
-        return CadError("08001", f"cannot reach {self._where}", hint, type(error).__name__)
+        return CadError("08001", f"cannot reach {self._where}", hint, _line(error))
 
     def _slow(self) -> CadError:
         hint = "Try again, or make the space with a higher timeout_s or a smaller batch."
@@ -283,8 +292,10 @@ class HttpEncoder:
         if status == 200:
             return
         if status == 429:
-            error = CadError("53300", f"{self._where} takes no more requests now", "Lower requests_per_minute.")
-            raise _TryAgain(error, _retry_after_s(response))
+            after_s = _retry_after_s(response)
+            when = "" if after_s is None else f", and says to wait {after_s:g} s"
+            hint = "Try again later; a lower requests_per_minute or larger batches keep within what it allows."
+            raise _TryAgain(CadError("53300", f"{self._where} takes no more requests now{when}", hint), after_s)
         if status >= 500:
             hint = "The provider has a failure: try again later."
             raise _TryAgain(
@@ -327,6 +338,10 @@ def _retry_after_s(response: urllib3.BaseHTTPResponse) -> float | None:
         return urllib3.Retry().get_retry_after(response)
     except InvalidHeader:
         return None
+
+
+def _line(error: HTTPError) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:_QUOTED]}"
 
 
 def _short(indices: Mapping[Any, Any]) -> str:

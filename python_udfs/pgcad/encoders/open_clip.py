@@ -165,6 +165,9 @@ class OpenClipEncoder:
         """The normalised mean of what is given."""
         return mean_of_given(text, image, shape, brep)
 
+    def close(self) -> None:
+        """Nothing: a batch takes no longer than it takes."""
+
 
 def _library() -> ModuleType:
     """open_clip, told to stay off the network. Raises CadError 0A000 when it is not installed."""

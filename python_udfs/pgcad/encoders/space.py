@@ -151,6 +151,9 @@ class CadSpace:
             raise CadError("22023", "nothing to fuse", "Give a text, an image or a shape.")
         return _array(fuse(self.fusion, *(None if vector is None else torch.from_numpy(vector) for vector in given)))
 
+    def close(self) -> None:
+        """Nothing: a batch takes no longer than it takes."""
+
     def _none(self) -> NDArray[np.float32]:
         return np.zeros((0, self.dim), np.float32)
 

@@ -55,6 +55,10 @@ class ServiceBackend:
     async def open(self, space: str, spec: Spec) -> BatchedEncoder:
         return await self._others.get(space, spec)
 
+    def close(self) -> None:
+        """Let every encoder go of what it waits for: nobody waits for them any more."""
+        self._others.close()
+
     def health(self) -> dict[str, Any]:
         pool = self._pool
         return {

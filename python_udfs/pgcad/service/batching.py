@@ -13,8 +13,8 @@ import numpy as np
 from pgcad.encoders.encoder import Matrix
 from pgcad.errors import CadError
 
-NOT_OF_AN_ITEM = ("08", "28", "53", "57")
-"""Classes of errors that say that a provider is away or has had enough: asking it for each item would not help."""
+NOT_OF_AN_ITEM = ("08", "28", "53300", "57")
+"""How errors begin that say that a provider is away or has had enough: asking it for each item would not help."""
 
 
 def queue_full(queue: str, limit: int) -> CadError:
@@ -76,7 +76,7 @@ class Batcher:
             try:
                 await self._encode_batch(batch)
             except Exception as error:  # it belongs to the requests of the batch
-                if len(batch) == 1 or (isinstance(error, CadError) and error.sqlstate[:2] in NOT_OF_AN_ITEM):
+                if len(batch) == 1 or (isinstance(error, CadError) and error.sqlstate.startswith(NOT_OF_AN_ITEM)):
                     for _, answer in batch:
                         _settle(answer, error)
                 else:  # find out whose item it was: nobody else's request may fail for it

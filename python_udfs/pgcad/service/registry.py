@@ -67,6 +67,11 @@ class Registry:
             self._spaces = {space: kept for space, kept in self._spaces.items() if kept != gone}
             self._log("info", "encoder_closed", version=encoder.encoder.version)
 
+    def close(self) -> None:
+        """Let every encoder go of what it waits for."""
+        for opened in self._encoders.values():
+            opened.encoder.close()
+
     @property
     def depth(self) -> int:
         """Requests that wait for a batch."""

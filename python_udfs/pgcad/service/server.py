@@ -68,6 +68,8 @@ class Front:
             request.cancel()
         if self._requests:
             await asyncio.wait(self._requests, timeout=FAREWELL_S)
+        if self._backend.done():
+            self._backend.result().close()
         if self._requests:
             for writer in self._connections:
                 writer.transport.abort()

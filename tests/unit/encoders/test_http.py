@@ -31,9 +31,10 @@ class Time:
     def clock(self) -> float:
         return self.now
 
-    def sleep(self, seconds: float) -> None:
+    def wait(self, seconds: float) -> bool:
         self.slept.append(seconds)
         self.now += seconds
+        return False
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def described(address: str, **changes: Any) -> dict[str, Any]:
 
 def encoder(server: Provider, time: Time, **changes: Any) -> HttpEncoder:
     spec = HttpSpec.of(described(server.url, requests_per_minute=1_000_000, **changes), DIM)
-    return HttpEncoder(spec, KEY, time.clock, time.sleep)
+    return HttpEncoder(spec, KEY, time.clock, time.wait)
 
 
 def failure(server: Provider, time: Time, *items: str, **changes: Any) -> CadError:
@@ -185,8 +186,9 @@ def test_a_provider_that_is_not_there_is_named_without_what_its_address_hides(ti
         port = closed.getsockname()[1]
     spec = HttpSpec.of(described(f"http://127.0.0.1:{port}/v1?token=hidden"), DIM)
     with pytest.raises(CadError, match=f"cannot reach http://127.0.0.1:{port}/v1$") as failed:
-        HttpEncoder(spec, KEY, time.clock, time.sleep).embed("query", ["nut"])
+        HttpEncoder(spec, KEY, time.clock, time.wait).embed("query", ["nut"])
     assert failed.value.sqlstate == "08001"
+    assert "refused" in failed.value.detail
     assert "hidden" not in failed.value.detail + failed.value.hint
 
 
@@ -206,13 +208,23 @@ def test_an_empty_text_is_not_sent(server: Provider, time: Time) -> None:
 
 
 def test_requests_are_spread_over_the_minute(time: Time) -> None:
-    limit = RateLimit(30, time.clock, time.sleep)
+    limit = RateLimit(30, time.clock, lambda seconds: time.wait(seconds) and None)
     for _ in range(3):
         limit.wait()
     assert time.slept == [2, 2]
     time.now += 60
     limit.wait()
     assert time.slept == [2, 2]
+
+
+def test_an_encoder_that_is_closed_waits_for_nothing(server: Provider) -> None:
+    server.replies = [Reply(status=429, headers={"Retry-After": "50"})]
+    closing = HttpEncoder(HttpSpec.of(described(server.url), DIM), KEY)
+    closing.close()
+    with pytest.raises(CadError) as failed:
+        closing.embed("query", ["nut"])
+    assert failed.value.sqlstate == "57P01"
+    assert len(server.received) == 1
 
 
 def test_fused_is_the_mean(server: Provider, time: Time) -> None:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pgcad_load.vector_kind import Kind
+
 if TYPE_CHECKING:
     from pgcad_load.discovery import PartFile
     from pgcad_load.ingest_queue import Unreadable
@@ -256,6 +258,38 @@ def ingest(
     _finish(tally, fail_ok)
 
 
+@app.command("import-vectors")
+def import_vectors(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="A file .npz or .parquet.")],
+    space: Annotated[str, typer.Option(metavar="NAME", help="The external space that takes them.")],
+    create: Annotated[bool, typer.Option("--create", help="Add the space where it is not there.")] = False,
+    kind: Annotated[
+        Kind | None, typer.Option("--as", help="Which vector of a part they are. Default: the fused one, or several.")
+    ] = None,
+    dsn: Dsn = None,
+) -> None:
+    """Import vectors that another model made, one or many per part, into an external space.
+
+    An npz file has the arrays `ids` (strings) and `vectors` (n x d numbers); a Parquet file the columns `id` and
+    `vector`. An id is a model_id or a part number. The vectors are scaled to length 1.
+
+    Several vectors of one part are taken for those of pictures of it: they become its view vectors, and their
+    normalised mean its image vector. Without --as that mean, or the one vector that there is, is the fused vector too,
+    and what the space had of the part is replaced. With --as text, image or shape the other vectors of the part stay,
+    and the fused vector becomes the normalised mean of those that it has; with --as fused it is set.
+
+    Everything is checked before anything is written, and all of it is written in one transaction: after an error, or
+    Ctrl-C, mend the file and run it again. It takes an admin (cad.grant_to).
+    """
+    from pgcad_load import connection, vector_file
+    from pgcad_load import import_vectors as importing
+
+    with _clear_errors():
+        vectors = vector_file.read(file)
+        with connection.connect(connection.resolve(dsn)) as database:
+            print(importing.import_vectors(database, vectors, space, kind, create))
+
+
 # --- looking ------------------------------------------------------------------------------------------------------
 
 
@@ -401,10 +435,11 @@ def _clear_errors() -> Iterator[None]:
     from pgcad_load.kicad import KicadError
     from pgcad_load.search import SearchError
     from pgcad_load.sidecar import SidecarError
+    from pgcad_load.vector_file import VectorFileError
 
     try:
         yield
-    except (ClusterError, KicadError, LoadError, SearchError, SidecarError, OSError) as error:
+    except (ClusterError, KicadError, LoadError, SearchError, SidecarError, VectorFileError, OSError) as error:
         _exit_with(printable(str(error)))
     except CadError as error:
         _exit_with(printable(f"{error.message} {error.hint}"))

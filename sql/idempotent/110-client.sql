@@ -5,6 +5,7 @@ create or replace function cad._client() returns void
 language plpython3u volatile parallel unsafe
 set search_path from current
 as $python$
+import json
 import math
 import site
 import sys
@@ -48,13 +49,28 @@ def inline_answers(requests, python_path):
             yield index, client.ServiceError(error.sqlstate, error.message, error.detail, error.hint), []
 
 
+def encoder_of(space):
+    """What the service must know of a space: as its row says, never as a caller does."""
+    query = plpy.prepare('select s.dim, s.backend, s.encoder from cad.space as s where s.name = $1', ['text'])
+    rows = plpy.execute(query, [space])
+    if not rows:
+        known = ', '.join(row['name'] for row in plpy.execute('select s.name from cad.space as s order by s.name'))
+        raise client.ServiceError('22023', f'there is no space {space[:100]!r}', hint=f'Known spaces: {known}.')
+    dim, backend, encoder = rows[0]['dim'], rows[0]['backend'], json.loads(rows[0]['encoder'])
+    if backend == 'external':
+        raise client.ServiceError(
+            '0A000', f'space {space} has no encoder: its vectors are imported',
+            hint='Search it with cad.search_cad_vector or cad.search_cad_like; fill it with pgcad import-vectors.')
+    return {'dim': dim, 'encoder': {**encoder, 'backend': backend} if encoder else None}
+
+
 def error_fields(error):
     fields = {'sqlstate': error.sqlstate, 'message': error.message, 'detail': error.detail, 'hint': error.hint}
     return {name: text.encode('utf-8', 'replace').decode().replace('\0', '') for name, text in fields.items()}
 
 
 GD['pgcad @client_sha256@'] = types.SimpleNamespace(
-    answers=answers, error_fields=error_fields, ServiceError=client.ServiceError,
+    answers=answers, encoder_of=encoder_of, error_fields=error_fields, ServiceError=client.ServiceError,
     vector_literals=client.vector_literals)
 $python$;
 
@@ -72,9 +88,14 @@ import math
 if 'pgcad @client_sha256@' not in GD:
     plpy.execute('select cad._client()')
 pgcad = GD['pgcad @client_sha256@']
+asked = json.loads(header)
+asked.pop('encoder', None)  # whoever may choose it sends the service wherever they like
+timeout = 'ingest_timeout_ms' if op == 'embed_parts' else 'timeout_ms'
+at_most_ms = 2000 if op == 'health' else math.inf  # it is there to tell that the service hangs
 try:
-    at_most_ms = 2000 if op == 'health' else math.inf  # it is there to tell that the service hangs
-    [(_, reply, bodies)] = pgcad.answers([(op, json.loads(header), payloads)], at_most_ms=at_most_ms)
+    if (space := asked.get('space', 'cad')) != 'cad':  # whose encoder the service has without being told
+        asked.update(pgcad.encoder_of(space))
+    [(_, reply, bodies)] = pgcad.answers([(op, asked, payloads)], timeout=timeout, at_most_ms=at_most_ms)
 except pgcad.ServiceError as error:
     reply = error
 if isinstance(reply, pgcad.ServiceError):
@@ -83,7 +104,8 @@ return json.dumps(reply), pgcad.vector_literals(bodies[0], reply['dim']) if bodi
 $python$;
 
 comment on function cad._request(text, jsonb, bytea[]) is
-'One request to the encoders. A failure comes back as error, to be raised without a Python traceback.';
+'One request to the encoders, with the encoder of its space as cad.space has it. A failure comes back as error, to be '
+'raised without a Python traceback.';
 
 create or replace function cad._raise(error jsonb) returns void
 language plpgsql immutable strict parallel safe

@@ -1,4 +1,4 @@
--- Texts from outside end up in terminals and web pages.
+-- Texts: those from outside end up in terminals and web pages, those of a part in its text vector.
 
 create or replace function cad._clean_text(source text) returns text
 language plpgsql immutable strict parallel safe
@@ -19,3 +19,38 @@ $$;
 
 comment on function cad._clean_text(text) is
 'One line of printable text: control and text-direction characters dropped, blanks collapsed. Null where nothing is left.';
+
+create or replace function cad._passage(name text, description text, description_zh text) returns text
+language plpgsql immutable parallel safe
+set search_path from current
+as $$
+declare
+    blank constant text := e' \t\n\r\f\v';
+    title constant text := coalesce(btrim(name, blank), '');
+    english constant text := coalesce(btrim(description, blank), '');
+    chinese constant text := coalesce(btrim(description_zh, blank), '');
+begin
+    -- The same as pgcad.encoders.text does; the encoder reads no further than that.
+    return left(concat_ws(
+        '. ',
+        case when not (starts_with(english, title) or starts_with(chinese, title)) then rtrim(title, '.') end,
+        rtrim(nullif(english, ''), '.'),
+        rtrim(nullif(chinese, ''), '.')
+    ), 4000);
+end
+$$;
+
+comment on function cad._passage(text, text, text) is
+'The text that is embedded for a part: its name, unless a description begins with it, and its descriptions.';
+
+create or replace function cad._text_md5(name text, description text, description_zh text) returns uuid
+language plpgsql immutable parallel safe
+set search_path from current
+as $$
+begin
+    return md5(cad._passage(name, description, description_zh))::uuid;
+end
+$$;
+
+comment on function cad._text_md5(text, text, text) is
+'What a row of vectors remembers of the text it was made of, so that a change of the text is noticed.';

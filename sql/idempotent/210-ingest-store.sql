@@ -128,15 +128,26 @@ begin
     (part, 'points', 'application/octet-stream', answer.points),
     (part, 'thumbnail', 'image/png', answer.thumbnail);
 
-    insert into cad.view (model_id, view, name, azimuth_deg, elevation_deg, png, vec)
-    select part, v.view, v.name, v.azimuth_deg, v.elevation_deg, answer.views[v.view + 1], vectors[v.view + 5]
+    insert into cad.artifact (model_id, role, media_type, content)
+    select part, 'brep', 'application/x-npz', answer.brep
+    where octet_length(answer.brep) > 0;
+
+    insert into cad.view_image (model_id, view, name, azimuth_deg, elevation_deg, png)
+    select part, v.view, v.name, v.azimuth_deg, v.elevation_deg, answer.views[v.view + 1]
     from jsonb_to_recordset(report -> 'views') as v (
         view smallint, name text, azimuth_deg real, elevation_deg real
     );
 
-    insert into cad.space_cad (model_id, family, text_vec, image_vec, shape_vec, fused_vec, encoder_version)
+    insert into cad.space_cad_view (model_id, view, vec)
+    select part, number, vectors[number + 5]
+    from generate_series(0, cardinality(vectors) - 5) as number;
+
+    insert into cad.space_cad (
+        model_id, family, text_vec, image_vec, shape_vec, fused_vec, encoder_version, text_md5
+    )
     select
-        part, m.family, vectors[1], vectors[2], vectors[3], vectors[4], answer.encoder_version
+        part, m.family, vectors[1], vectors[2], vectors[3], vectors[4], answer.encoder_version,
+        cad._text_md5(m.name, m.description, m.description_zh)
     from cad.model as m
     where m.model_id = part;
 

@@ -38,15 +38,15 @@ def failure(index, error, is_answer):
     # A file that was sent and not answered may be the one that the service fails on; tried alone, it is.
     lost = not of_file and index in sent_at and error.sqlstate in ('08006', '08P01', '57014')
     verdict = {'of_file': of_file or lost and index in alone, 'lost': lost}
-    return queued[index], json.dumps({**pgcad.error_fields(error), **verdict}), elapsed_ms(index), *[None] * 7
+    return queued[index], json.dumps({**pgcad.error_fields(error), **verdict}), elapsed_ms(index), *[None] * 8
 
 
 def analysis(index, reply, bodies):
     if isinstance(reply, pgcad.ServiceError):
         return failure(index, reply, is_answer=True)
-    mesh, points, thumbnail, *views, vectors = bodies
+    mesh, points, thumbnail, *views, vectors, brep = bodies
     return (queued[index], None, elapsed_ms(index), reply['version'], json.dumps(reply['report']), mesh, points,
-            thumbnail, views, pgcad.vector_literals(vectors, reply['dim']))
+            thumbnail, views, pgcad.vector_literals(vectors, reply['dim']), brep)
 
 
 try:
@@ -107,11 +107,12 @@ declare
     expected text;
 begin
     update cad.space set encoder_version = seen where name = 'cad' and encoder_version is null;
-    select encoder_version into strict expected from cad.space where name = 'cad';
+    -- Locked, so that cad.reembed does not put other vectors in their place before these are stored.
+    select encoder_version into strict expected from cad.space where name = 'cad' for share;
     if expected <> seen then
         raise exception 'the encoder service runs %, the vectors of space cad were made by %', seen, expected
             using errcode = 'object_not_in_prerequisite_state',
-                hint = 'Start `pgcad serve` with the weights that made them, or load the parts into a new database.';
+                hint = 'Start `pgcad serve` with the weights that made them, or run: call cad.reembed(''cad'');';
     end if;
 end
 $$;

@@ -59,6 +59,7 @@ as $$
 declare
     partition text := cad._partition_name(space, family);
 begin
+    perform cad._refuse_while_reembedded(space);
     perform pg_advisory_xact_lock(hashtextextended(partition, 0));
     if cad._is_promoted(space, family) then
         return;
@@ -84,6 +85,7 @@ declare
     partition text := cad._partition_name(space, family);
     source text := format('space_%s_default', space);
 begin
+    perform cad._refuse_while_reembedded(space);
     perform pg_advisory_xact_lock(hashtextextended(partition, 0));
     if cad._is_promoted(space, family) then
         return;

@@ -6,9 +6,13 @@ set search_path from current
 as $$
     select case
         when function_name = any(array[
-            'add_space', 'doctor', 'grant_to', 'promote_family', '_attach_partition', '_catch_up', '_doctor_data',
-            '_doctor_encoder', '_doctor_indexes', '_doctor_installation', '_doctor_row_security', '_doctor_session_path',
-            '_prepare_partition', '_promotable', '_create_vector_index', '_share_grants'
+            'add_space', 'doctor', 'drop_previous', 'grant_to', 'promote_family', 'reembed', '_attach_partition',
+            '_begin_next', '_begin_reembed', '_catch_up', '_claim_space', '_create_vector_index', '_create_vectors',
+            '_doctor_data', '_doctor_encoder', '_doctor_indexes', '_doctor_installation', '_doctor_row_security',
+            '_doctor_session_path', '_doctor_spaces', '_drop_vectors', '_embed_batch', '_embed_parts', '_exchange_vectors',
+            '_finish_next', '_index_next', '_inherit_membership', '_parts_without_vectors', '_policies',
+            '_prepare_partition', '_promotable', '_promoted_families', '_reembed_step', '_refuse_while_reembedded',
+            '_rename_vectors', '_service_version', '_share_grants', '_split_off'
         ]::name[]) then 'admin'
         when function_name = any(array[
             'ingest_pending', 'retry_failed', '_analyse', '_claim', '_commit', '_goes_alone', '_ingest_batch', '_ingest_step',
@@ -47,13 +51,16 @@ begin
         from pg_class as c
         where c.relnamespace = 'cad'::regnamespace and c.relkind in ('r', 'p', 'v')
             and not c.relispartition -- read through the whole, where policies stand
+            and c.relname !~ '^space_.*_next(_view)?$' -- being built: policies come when they take their place
             and c.relname <> 'ingest' -- its metadata are the loaders' affair; readers see cad.ingest_status
     loop
         execute format('grant select on %s to %I', target.name, grantee);
     end loop;
     if reach >= 2 then
         execute format('grant select, insert, update on cad.ingest to %I', grantee);
-        execute format('grant insert on cad.model, cad.artifact, cad.view, cad.space_cad to %I', grantee);
+        execute format(
+            'grant insert on cad.model, cad.artifact, cad.view_image, cad.space_cad, cad.space_cad_view to %I', grantee
+        );
         execute format('grant update (aliases) on cad.model to %I', grantee);
         execute format('grant update (encoder_version) on cad.space to %I', grantee);
     end if;

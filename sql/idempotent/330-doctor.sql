@@ -100,13 +100,28 @@ begin
     select
         format('encoder of space %s', s.name),
         case when s.encoder_version is distinct from offered.version then 'error' else 'ok' end,
-        format('vectors of %s, service runs %s', s.encoder_version, coalesce(offered.version, 'none for this space')),
+        coalesce(
+            offered.error ->> 'message', format('vectors of %s, service runs %s', s.encoder_version, offered.version)
+        ),
         case
-            when s.encoder_version is distinct from offered.version
-                then 'Start `pgcad serve` with the weights that made the vectors.'
+            when offered.error is not null then offered.error ->> 'hint'
+            when s.encoder_version <> offered.version
+                then format(
+                    'Start `pgcad serve` with the weights that made the vectors, or run: call cad.reembed(%L);', s.name
+                )
         end
-    from cad.space as s, lateral (select health.reply #>> array['spaces', s.name, 'version'] as version) as offered
-    where s.encoder_version is not null
+    from cad.space as s
+    cross join lateral (
+        select answer.reply ->> 'version' as version, answer.error
+        from cad._request(
+            'embed_parts',
+            jsonb_build_object(
+                'space', s.name, 'parts', jsonb '[{"text": null, "views": 0, "points": false, "brep": false}]'
+            ),
+            '{}'
+        ) as answer
+    ) as offered
+    where s.encoder_version is not null and s.backend <> 'external'
     order by s.name;
 end
 $$;
@@ -130,16 +145,6 @@ as $$
         end
     from cad.ingest as i
 
-    union all
-
-    select
-        'parts without vectors', case when count(*) = 0 then 'ok' else 'warning' end, format('%s parts', count(*)),
-        case
-            when count(*) > 0
-                then 'They are found by their words only. Delete them from cad.model, then load their files again.'
-        end
-    from cad.model as m
-    where not exists (select 1 from cad.space_cad as s where s.model_id = m.model_id)
 
     union all
 
@@ -150,7 +155,65 @@ as $$
     from (select cad._statistics_are_stale() as stale) as s
 $$;
 
-comment on function cad._doctor_data() is 'Checks of the queue, of parts without vectors and of the planner''s statistics.';
+comment on function cad._doctor_data() is 'Checks of the queue and of the planner''s statistics.';
+
+create or replace function cad._doctor_spaces()
+returns table (check_name text, status text, detail text, hint text)
+language plpgsql stable parallel unsafe
+set search_path from current
+as $$
+declare
+    stored cad.space;
+    parts bigint;
+    missing bigint;
+    stale bigint;
+    previous regclass;
+begin
+    select count(*) into parts from cad.model;
+    for stored in select * from cad.space as s order by s.name loop
+        execute format($query$
+            select
+                count(*) filter (where v.model_id is null) as missing,
+                count(*) filter (
+                    where v.text_md5 <> cad._text_md5(m.name, m.description, m.description_zh)
+                    or v.encoder_version <> $1
+                ) as stale
+            from cad.model as m
+            left join %s as v on v.model_id = m.model_id and v.family = m.family
+        $query$, stored.vectors)
+        into missing, stale
+        using stored.encoder_version;
+        check_name := format('vectors of space %s', stored.name);
+        status := case when missing + stale = 0 or stored.backend = 'external' then 'ok' else 'warning' end;
+        detail := format(
+            '%s of %s parts have them, %s of another text or encoder', parts - missing, parts, stale
+        );
+        hint := case
+            when status = 'warning'
+                then format('Parts without are found by their words only. Run: call cad.reembed(%L);', stored.name)
+        end;
+        return next;
+        previous := to_regclass(format('cad.%I', 'space_' || stored.name || '_previous'));
+        if previous is not null then
+            check_name := format('previous vectors of space %s', stored.name);
+            status := 'ok';
+            detail := format('kept in %s', previous);
+            hint := format('When they are not wanted any more: select cad.drop_previous(%L);', stored.name);
+            return next;
+        end if;
+        if to_regclass(format('cad.%I', 'space_' || stored.name || '_next')) is not null then
+            check_name := format('next vectors of space %s', stored.name);
+            status := 'warning';
+            detail := 'cad.reembed is at work, or was stopped before its end';
+            hint := format('To go on after a stop: call cad.reembed(%L);', stored.name);
+            return next;
+        end if;
+    end loop;
+end
+$$;
+
+comment on function cad._doctor_spaces() is
+'Checks of every space: parts without vectors, vectors of another text or encoder, tables beside the present ones.';
 
 create or replace function cad._doctor_row_security()
 returns table (check_name text, status text, detail text, hint text)
@@ -163,8 +226,8 @@ as $$
         where c.relnamespace = 'cad'::regnamespace
             and not c.relrowsecurity
             and not c.relispartition
-            and (c.relname in ('artifact', 'view') or c.oid in (
-                select to_regclass(format('cad.%I', 'space_' || s.name)) from cad.space as s
+            and (c.relname in ('artifact', 'view_image') or c.oid in (
+                select t.oid from cad.space as s cross join lateral (values (s.vectors::oid), (s.views::oid)) as t (oid)
             ))
             and (select m.relrowsecurity from pg_class as m where m.oid = 'cad.model'::regclass)
     )
@@ -191,7 +254,7 @@ as $$
     with leaf as (
         select c.oid, c.oid::regclass::text as name, c.reltuples, s.dim, (s.config #>> '{hnsw,m}')::integer as m
         from cad.space as s
-        inner join pg_inherits as i on i.inhparent = to_regclass(format('cad.%I', 'space_' || s.name))
+        inner join pg_inherits as i on i.inhparent = s.vectors
         inner join pg_class as c on c.oid = i.inhrelid
     ),
 
@@ -264,6 +327,7 @@ begin
     return query select d.* from cad._doctor_session_path(pg_catalog.current_schemas(false)) as d;
     return query select d.* from cad._doctor_encoder() as d;
     return query select d.* from cad._doctor_data() as d;
+    return query select d.* from cad._doctor_spaces() as d;
     return query select d.* from cad._doctor_row_security() as d;
     return query select d.* from cad._doctor_indexes() as d;
 end

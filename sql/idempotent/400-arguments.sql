@@ -40,8 +40,9 @@ as $$
     ('filters', 'created_at',
         '$.type() == "object" && !exists($.keyvalue() ? (!(@.key == "from" || @.key == "to") || @.value.type() != "string"))',
         'an object of times such as {"from": "2026-01-01", "to": "2026-12-31 23:59"}'),
-    ('options', 'space', '$.type() == "string"',
-        'the name of a row of cad.space'),
+    ('options', 'space', 'strict $.type() == "string" || '
+        '$.type() == "array" && $.size() >= 1 && $.size() <= 8 && !exists($[*] ? (@.type() != "string"))',
+        'the name of a row of cad.space, or an array of up to 8 of them'),
     ('options', 'against', 'strict $ == "fused" || $ == "text" || $ == "image" || $ == "shape"',
         '"fused", "text", "image" or "shape"'),
     ('options', 'strategy', 'strict $ == "auto" || $ == "exact" || $ == "hnsw"',
@@ -170,6 +171,24 @@ $$;
 comment on function cad._check_filters(text, jsonb) is
 'The filters of a search, validated, with the argument family as one of them.';
 
+create or replace function cad._check_space(name text)
+returns void
+language plpgsql
+stable parallel safe
+set search_path from current
+as $$
+begin
+    if exists (select from cad.space as s where s.name = _check_space.name) then
+        return;
+    end if;
+    raise exception 'there is no space %', coalesce(quote_ident(left(name, 100)), 'null')
+        using errcode = '22023', hint = 'Known spaces: ' || coalesce((
+            select string_agg(s.name, ', ' order by s.name) from cad.space as s
+        ), 'none') || '.';
+end;
+$$;
+comment on function cad._check_space(text) is 'Refuses (22023) the name of a space that there is not.';
+
 create or replace function cad._check_options(options jsonb)
 returns jsonb
 language plpgsql
@@ -180,12 +199,18 @@ declare
     chosen jsonb := jsonb '{"space": "cad", "strategy": "auto"}' || coalesce(options, '{}');
 begin
     perform cad._check_keys('options', coalesce(options, '{}'));
-    if not exists (select from cad.space as s where s.name = chosen ->> 'space') then
-        raise exception 'there is no space %', quote_ident(left(chosen ->> 'space', 100))
-            using errcode = '22023', hint = 'Known spaces: ' || coalesce((
-                select string_agg(s.name, ', ' order by s.name) from cad.space as s
-            ), 'none') || '.';
+    if jsonb_typeof(chosen -> 'space') = 'array' then
+        perform cad._check_space(given.name) from jsonb_array_elements_text(chosen -> 'space') as given (name);
+        if (select count(*) <> count(distinct given.name) from jsonb_array_elements(chosen -> 'space') as given (name)) then
+            raise exception 'options.space names a space twice: %', left(chosen ->> 'space', 100)
+                using errcode = '22023', hint = 'Name each space once; options.weights tells what counts within a space.';
+        end if;
+        if jsonb_array_length(chosen -> 'space') = 1 then
+            chosen := jsonb_set(chosen, '{space}', chosen #> '{space,0}');
+        end if;
+        return chosen;
     end if;
+    perform cad._check_space(chosen ->> 'space');
     return chosen;
 end;
 $$;

@@ -1,6 +1,30 @@
 -- From what was asked to a cad._query: its words as lexical terms, and the vector that each stored modality is
 -- compared with. A modality that the question does not have is compared with the fused vector of the question.
 
+create or replace function cad._stored_space(name text)
+returns cad.space
+language plpgsql
+stable parallel restricted
+set search_path from current
+as $$
+declare
+    stored cad.space;
+    vectors text;
+begin
+    select s.* into strict stored from cad.space as s where s.name = _stored_space.name;
+    -- Reading from the tables keeps their names until the end of the transaction, unless they have changed just before.
+    loop
+        vectors := stored.vectors;
+        execute format('select from only %s where false', vectors);
+        exit when stored.vectors::text = vectors;
+    end loop;
+    return stored;
+end
+$$;
+
+comment on function cad._stored_space(text) is
+'The space as the snapshot of the query has it. From now on cad.reembed cannot rename its tables under the search.';
+
 create or replace function cad._given_vector(stored cad.space, v vector)
 returns halfvec
 language plpgsql
@@ -35,14 +59,14 @@ begin
     execute format($query$
         select s.text_vec, s.image_vec, s.shape_vec, s.fused_vec, s.encoder_version
         from cad.model as m
-        inner join cad.%I as s on s.model_id = m.model_id and s.family = m.family
+        inner join %s as s on s.model_id = m.model_id and s.family = m.family
         where m.model_id = $1
-    $query$, 'space_' || stored.name)
+    $query$, stored.vectors)
     into text_vec, image_vec, shape_vec, fused_vec, version
     using part;
     if fused_vec is null then
         raise exception 'there is no part % with vectors in space %', part, stored.name
-            using errcode = '22023', hint = 'Take a model_id from cad.part.';
+            using errcode = '22023', hint = 'Take a model_id from cad.part; cad.doctor() tells of parts without vectors.';
     end if;
 end
 $$;
@@ -59,10 +83,11 @@ set search_path from current
 as $$
 declare
     asked cad._query;
-    stored cad.space;
+    stored constant cad.space := cad._stored_space(space);
     version text;
 begin
-    select s.* into strict stored from cad.space as s where s.name = _ask.space;
+    asked.vectors := stored.vectors;
+    asked.views := stored.views;
     asked.words := cad._check_query(query);
     asked.kind := case
         when v is not null or num_nonnulls(query, image, file) > 1 then 'multi'
@@ -85,7 +110,7 @@ begin
         from cad._number_terms(asked.words) as t;
         asked.part_numbers := cad._part_numbers(asked.words);
     end if;
-    asked.by_view := image is not null and stored.name = 'cad';
+    asked.by_view := image is not null or v is not null and stored.backend = 'external';
 
     if v is not null then
         asked.fused_vec := cad._given_vector(stored, v);
@@ -111,7 +136,7 @@ begin
         raise exception 'the query was encoded by %, the vectors of space % by %',
             version, stored.name, stored.encoder_version
             using errcode = '55000',
-                hint = 'Run the encoder that made the vectors, or load the parts again with the present one.';
+                hint = format('Run the encoder that made the vectors, or make them anew: call cad.reembed(%L);', stored.name);
     end if;
     asked.text_vec := coalesce(asked.text_vec, asked.fused_vec);
     asked.image_vec := coalesce(asked.image_vec, asked.fused_vec);

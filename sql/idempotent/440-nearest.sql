@@ -1,8 +1,8 @@
--- Nearest neighbours: the candidates of a search by vector. Both ways see only matching parts. Names of tables and
--- columns are those of a registered space; every value is a parameter, and execute plans for the values at hand.
+-- Nearest neighbours: the candidates of a search by vector. Both ways see only matching parts. The table is that of a
+-- registered space; every value is a parameter, and execute plans for the values at hand.
 
 create or replace function cad._nearest_indexed(
-    space text, probe halfvec, filters jsonb, most int, out nearest uuid[], out settings jsonb
+    vectors regclass, probe halfvec, filters jsonb, most int, out nearest uuid[], out settings jsonb
 )
 language plpgsql
 stable parallel restricted
@@ -25,23 +25,23 @@ begin
     execute format($query$
         select array(
             select s.model_id
-            from cad.%1$I as s
+            from %s as s
             where (not $2 ? 'family' or s.family = any (cad._texts($2 -> 'family')))
                 and exists (select from cad._matching($2) as m where m.model_id = s.model_id)
             order by s.fused_vec <=> $1
             limit $3
         )
-    $query$, 'space_' || space)
+    $query$, vectors)
     into nearest
     using probe, filters, most;
 end
 $$;
 
-comment on function cad._nearest_indexed(text, halfvec, jsonb, int) is
+comment on function cad._nearest_indexed(regclass, halfvec, jsonb, int) is
 'The matching parts nearest to a vector by the HNSW index on the fused vectors, perhaps fewer than there are; and the '
 'settings of that scan.';
 
-create or replace function cad._nearest_exact(space text, modality text, asked cad._query, filters jsonb, most int)
+create or replace function cad._nearest_exact(modality text, asked cad._query, filters jsonb, most int)
 returns uuid[]
 language plpgsql
 stable parallel restricted
@@ -55,17 +55,17 @@ begin
         select array(
             select m.model_id
             from cad._matching($2) as m
-            left join cad.%1$I as s on s.model_id = m.model_id and s.family = m.family
+            left join %1$s as s on s.model_id = m.model_id and s.family = m.family
             order by coalesce(s.%2$I <=> ($1).%2$I, s.fused_vec <=> ($1).fused_vec) + 0.0, m.model_id
             limit $3
         )
-    $query$, 'space_' || space, modality || '_vec')
+    $query$, asked.vectors, modality || '_vec')
     into found
     using asked, filters, most;
     return found;
 end
 $$;
 
-comment on function cad._nearest_exact(text, text, cad._query, jsonb, int) is
+comment on function cad._nearest_exact(text, cad._query, jsonb, int) is
 'The matching parts nearest to a question in one modality, every one compared as the rerank does it: the fused vectors '
 'stand in where a part lacks its own, parts without vectors come last. Null for all.';

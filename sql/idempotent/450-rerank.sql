@@ -4,7 +4,7 @@
 -- of byte-identical files are aliases too.
 
 create or replace function cad._rerank(
-    space text, candidates uuid[], asked cad._query, weights jsonb, min_score real, k int
+    candidates uuid[], asked cad._query, weights jsonb, min_score real, k int
 )
 returns cad.hit[]
 language plpgsql
@@ -33,10 +33,13 @@ begin
                 nullif(1 - (s.fused_vec <=> ($2).fused_vec), 'NaN') as fused_score,
                 nullif(1 - (s.text_vec <=> ($2).text_vec), 'NaN') as text_score,
                 case
-                    when ($2).by_view then (
-                        select max(nullif(1 - (v.vec <=> ($2).image_vec), 'NaN'))
-                        from cad.view as v
-                        where v.model_id = m.model_id
+                    when ($2).by_view then coalesce(
+                        (
+                            select max(nullif(1 - (v.vec <=> ($2).image_vec), 'NaN'))
+                            from %2$s as v
+                            where v.model_id = m.model_id
+                        ),
+                        nullif(1 - (s.image_vec <=> ($2).image_vec), 'NaN')
                     )
                     else nullif(1 - (s.image_vec <=> ($2).image_vec), 'NaN')
                 end as image_score,
@@ -58,7 +61,7 @@ begin
                 ) as number_score
             from unnest($1) as c (model_id)
             inner join cad.model as m on m.model_id = c.model_id
-            left join cad.%I as s on s.model_id = m.model_id and s.family = m.family
+            left join %1$s as s on s.model_id = m.model_id and s.family = m.family
         ),
 
         fused as (
@@ -101,12 +104,12 @@ begin
             order by r.rank
         )
         from ranked as r
-    $query$, 'space_' || space)
+    $query$, asked.vectors, asked.views)
     into hits
     using candidates, asked, weights, min_score, k;
     return hits;
 end
 $$;
 
-comment on function cad._rerank(text, uuid[], cad._query, jsonb, real, int) is
+comment on function cad._rerank(uuid[], cad._query, jsonb, real, int) is
 'The k best of the candidates by exact scores per modality and their weighted mean.';

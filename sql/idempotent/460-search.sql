@@ -126,6 +126,7 @@ declare
     started timestamptz := clock_timestamp();
     asked cad._query;
     space text;
+    several record;
     plan record;
     indexed record;
     nearest uuid[];
@@ -137,6 +138,12 @@ begin
     perform cad._check_k(k);
     filters := cad._check_filters(family, filters);
     options := cad._check_options(options);
+    if jsonb_typeof(options -> 'space') = 'array' then
+        several := cad._search_spaces(k, filters, options, query, image, file, format, points, part, v);
+        hits := several.hits;
+        stages := several.stages;
+        return;
+    end if;
     space := options ->> 'space';
     stages := jsonb_build_array(cad._stage('check', started, null, jsonb_build_object(
         'k', k, 'filters', filters, 'options', options
@@ -157,7 +164,7 @@ begin
 
     if plan.strategy = 'hnsw' then
         started := clock_timestamp();
-        indexed := cad._nearest_indexed(space, asked.fused_vec, filters, plan.most);
+        indexed := cad._nearest_indexed(asked.vectors, asked.fused_vec, filters, plan.most);
         nearest := indexed.nearest;
         stages := stages || cad._stage(
             'hnsw', started, cardinality(nearest), indexed.settings || jsonb_build_object('wanted', plan.most)
@@ -166,7 +173,7 @@ begin
     if plan.strategy = 'exact' or cardinality(nearest) < least(plan.most, plan.matching) then
         started := clock_timestamp();
         nearest := cad._nearest_exact(
-            space, coalesce(options ->> 'against', 'fused'), asked, filters,
+            coalesce(options ->> 'against', 'fused'), asked, filters,
             case when options ->> 'strategy' = 'exact' then null else plan.most end
         );
         stages := stages || cad._stage('exact', started, cardinality(nearest), jsonb_build_object(
@@ -183,7 +190,7 @@ begin
     candidates := array(
         select unnest(nearest) union select unnest(lexical) except select part
     );
-    hits := cad._rerank(space, candidates, asked, weights, (options ->> 'min_score')::real, k);
+    hits := cad._rerank(candidates, asked, weights, (options ->> 'min_score')::real, k);
     stages := stages || cad._stage('rerank', started, cardinality(candidates), jsonb_build_object(
         'hits', coalesce(cardinality(hits), 0)
     ));
@@ -192,6 +199,93 @@ $$;
 
 comment on function cad._search(int, text, jsonb, jsonb, text, bytea, bytea, text, real[], uuid, vector) is
 'Every search: the hits, and the stages it took to find them.';
+
+create or replace function cad._search_spaces(
+    k int, filters jsonb, options jsonb, query text, image bytea, file bytea, format text, points real[], part uuid,
+    v vector, out hits cad.hit[], out stages jsonb
+)
+language plpgsql
+stable parallel unsafe
+cost 100000
+set search_path from current
+as $$
+declare
+    spaces constant text[] := array(select jsonb_array_elements_text(options -> 'space'));
+    depth constant int := least(10000, greatest(100, 2 * k)); -- how far down the list of each space
+    rrf_k constant int := 60;
+    started timestamptz;
+    space text;
+    found record;
+    listed cad.hit[] := array[]::cad.hit[]; -- ranks of the hits of all spaces
+    scored cad.hit[]; -- the hits of the first
+    unscored uuid[];
+    asked cad._query;
+    ranked uuid[];
+    scores double precision[];
+begin
+    stages := '[]';
+    foreach space in array spaces loop
+        found := cad._search(
+            depth, null, filters, options - 'min_score' || jsonb_build_object('space', space),
+            query, image, file, format, points, part, v
+        );
+        stages := stages || (
+            select jsonb_agg(jsonb_set(stage.value, '{detail,space}', to_jsonb(space)) order by stage.place)
+            from jsonb_array_elements(found.stages) with ordinality as stage (value, place)
+        );
+        -- A space that knows nothing of a part scores it 0: that is no rank.
+        listed := listed || array(
+            select
+                row(
+                    case when h.score <> 0 then count(*) filter (where h.score <> 0) over (order by h.rank) end,
+                    h.model_id, null, null, null, null, null, null, null, null
+                )::cad.hit
+            from unnest(found.hits) as h
+        );
+        scored := coalesce(scored, found.hits, '{}');
+    end loop;
+
+    started := clock_timestamp();
+    select array_agg(f.model_id order by f.score desc, f.model_id), array_agg(f.score order by f.score desc, f.model_id)
+    into ranked, scores
+    from (
+        select
+            l.model_id,
+            coalesce(sum(1.0 / (rrf_k + l.rank)), 0)
+            * (rrf_k + 1) / cardinality(spaces) as score -- 1 for who is first everywhere
+        from unnest(listed) as l
+        group by l.model_id
+    ) as f
+    where (options ->> 'min_score') is null or f.score::real >= (options ->> 'min_score')::real;
+    ranked := ranked[:k];
+    unscored := array(
+        select unnest(ranked)
+        except
+        select s.model_id from unnest(scored) as s
+    );
+    if unscored <> '{}' then -- far down in the first space, whose scores a hit tells
+        asked := cad._ask(spaces[1], query, image, file, format, points, part, v);
+        scored := scored || cad._rerank(unscored, asked, cad._weights(asked, options), null, cardinality(unscored));
+    end if;
+    select array_agg(
+        row(
+            r.place, s.model_id, s.part_number, s.name, s.family, scores[r.place],
+            s.text_score, s.image_score, s.shape_score, s.lexical_score
+        )::cad.hit
+        order by r.place
+    )
+    into hits
+    from unnest(ranked) with ordinality as r (model_id, place)
+    inner join unnest(scored) as s on r.model_id = s.model_id;
+    stages := stages || cad._stage('fuse', started, cardinality(scores), jsonb_build_object(
+        'spaces', spaces, 'method', 'reciprocal rank fusion', 'k', rrf_k, 'hits', coalesce(cardinality(hits), 0)
+    ));
+end
+$$;
+
+comment on function cad._search_spaces(int, jsonb, jsonb, text, bytea, bytea, text, real[], uuid, vector) is
+'One search in several spaces: each one''s list, fused by reciprocal rank (Cormack, Clarke and Buettcher 2009). The score '
+'of a hit is 1 where it is first in all of them; its scores per modality are those of the first space named.';
 
 create or replace function cad.search_cad(
     query text, k int default 10, family text default null, filters jsonb default '{}', options jsonb default '{}'

@@ -118,3 +118,25 @@ comment on column cad.ingest_status.files is 'Number of files.';
 comment on column cad.ingest_status.first_requested_at is 'When the first of them was put in.';
 comment on column cad.ingest_status.last_finished_at is 'When the latest of them was done or failed.';
 comment on column cad.ingest_status.mean_elapsed_ms is 'Mean time in the encoder service in ms.';
+
+create or replace view cad.view
+with (security_invoker = true) as
+select
+    i.model_id,
+    i.view,
+    i.name,
+    i.azimuth_deg,
+    i.elevation_deg,
+    i.png,
+    v.vec
+from cad.view_image as i
+left join cad.space_cad_view as v on i.model_id = v.model_id and i.view = v.view;
+
+comment on view cad.view is 'The ten canonical views of a part, each with its image vector in the default space.';
+comment on column cad.view.model_id is 'The part.';
+comment on column cad.view.view is '0 front, 1 back, 2 left, 3 right, 4 top, 5 bottom, 6 to 9 isometric.';
+comment on column cad.view.name is 'Name of the view.';
+comment on column cad.view.azimuth_deg is 'Azimuth of the camera in degrees.';
+comment on column cad.view.elevation_deg is 'Elevation of the camera in degrees.';
+comment on column cad.view.png is 'The picture, 224 x 224, PNG.';
+comment on column cad.view.vec is 'Image vector of the view in space cad, unit length.';

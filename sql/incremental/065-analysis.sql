@@ -10,9 +10,11 @@ create type cad._analysis as (
     points bytea,
     thumbnail bytea,
     views bytea[], -- noqa: LT01
-    vectors text[] -- noqa: LT01
+    vectors text[], -- noqa: LT01
+    brep bytea
 );
 
 comment on type cad._analysis is
-'Answer about one file: an error, or report, files, view pictures and vectors (text, image, shape, fused, ten views). '
+'Answer about one file: an error, or report, files, view pictures, vectors (text, image, shape, fused, ten views) and '
+'B-rep (empty where there is none). '
 'Report and vectors are as the service sent them; converting them may fail, and that is the failure of this file alone.';

@@ -14,11 +14,13 @@ create type cad._query as (
     image_vec halfvec,
     shape_vec halfvec,
     fused_vec halfvec,
-    by_view boolean
+    by_view boolean,
+    vectors regclass,
+    views regclass
 );
 
 comment on type cad._query is
 'A question in every form. terms: rarest first, the first rare_terms of them rare. number_terms: the numbers that it '
 'names, in the same way. part_numbers: words that may be one. '
 'The vectors: what each stored modality is compared with; all null where no encoder made them. by_view: compare the '
-'image with each of the ten views.';
+'image with each of the views. vectors, views: the tables of the space.';

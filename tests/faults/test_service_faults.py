@@ -30,6 +30,7 @@ WAITING = {
     "search_cad_points": "select * from cad.search_cad_points('{{1,2,3},{4,5,6},{7,8,10},{0,0,0}}', 3)",
     "search_cad_multi": r"select * from cad.search_cad_multi('nut', '\x01', null, null, 3)",
     "ingest_pending": "call cad.ingest_pending()",
+    "reembed": "call cad.reembed('cad')",
     "explain_search": "select * from cad.explain_search('nut')",
     "doctor": "select * from cad.doctor()",
 }

@@ -3,7 +3,9 @@
 It speaks the protocol of docs/design.md. A file whose content is `fail 22023` is refused with that SQLSTATE, `bare
 22023` without a hint, `drop` closes the connection, `hang` is never answered, `slow` is answered after half a second,
 `full N` is refused with 53300 the first N times, `nan report` and `nan vector` hold a number that is none; any other
-file is a part. Vectors are a function of the content alone.
+file is a part, with a B-rep where its content begins with `brep`. Vectors are a function of the content alone, as long
+as the space is said to be. `versions` names encoders of spaces. `embed_parts` makes nothing of a part whose text begins
+with `nothing`, runs `on_batch` and fails once `batches_left` is used up.
 """
 
 from __future__ import annotations
@@ -40,6 +42,10 @@ class ScriptedService:
     def __init__(self, path: Path, version: str = "scripted-1") -> None:
         self.path, self.version = path, version
         self.analysed: list[bytes] = []
+        self.versions: dict[str, str] = {}
+        self.headers: list[dict[str, Any]] = []
+        self.batches_left = math.inf
+        self.on_batch: Callable[[], None] = lambda: None
         self.refused: dict[bytes, int] = {}
         self._connections: list[socket.socket] = []
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -79,6 +85,7 @@ class ScriptedService:
                         connection.sendall(answer)
 
     def _answer(self, header: dict[str, Any], payloads: list[bytes]) -> bytes | None:
+        self.headers.append(header)
         operation: Callable[[dict[str, Any], list[bytes]], Answer | None] = getattr(self, header["op"])
         try:
             answer = operation(header, payloads)
@@ -88,17 +95,19 @@ class ScriptedService:
         if answer is None:
             return None
         reply, bodies = answer
-        return client.pack({"id": header["id"], "ok": True, "version": self.version, "dim": DIM, **reply}, bodies)
+        version = self.versions.get(header.get("space", "cad"), self.version)
+        known = {"version": version, "dim": header.get("dim", DIM)}
+        return client.pack({"id": header["id"], "ok": True, **known, **reply}, bodies)
 
     def health(self, header: dict[str, Any], payloads: list[bytes]) -> Answer:
         spaces = {"cad": {"version": self.version, "dim": DIM}}
         return {"status": "ok", "protocol": 1, "pgcad_version": "0.1.0", "device": "cpu", "spaces": spaces}, []
 
     def embed_text(self, header: dict[str, Any], payloads: list[bytes]) -> Answer:
-        return {}, [b"".join(vector(text.encode()) for text in header["texts"])]
+        return {}, [b"".join(vector(text.encode(), header.get("dim", DIM)) for text in header["texts"])]
 
     def embed_image(self, header: dict[str, Any], payloads: list[bytes]) -> Answer:
-        return {}, [b"".join(vector(image) for image in payloads)]
+        return {}, [b"".join(vector(image, header.get("dim", DIM)) for image in payloads)]
 
     embed_points = embed_shape = embed_image
 
@@ -110,8 +119,28 @@ class ScriptedService:
         for content in contents:
             self._misbehave(content)
         rows = [row for row in ("text", "image", "shape") if header[row]]
-        vectors = [vector(content) for content in contents]
+        vectors = [vector(content, header.get("dim", DIM)) for content in contents]
         return {"rows": [*rows, "fused"]}, [b"".join([*vectors, vectors[0]])]
+
+    def embed_parts(self, header: dict[str, Any], payloads: list[bytes]) -> Answer:
+        bodies, rows, vectors = iter(payloads), [], list[bytes]()
+        for part in header["parts"]:
+            contents = {"text": part["text"].encode()} if part["text"] is not None else {}
+            views = [next(bodies) for _ in range(part["views"])]
+            contents |= {f"view {number}": view for number, view in enumerate(views)}
+            contents |= {"image": b"".join(views)} if views else {}
+            contents |= {"shape": next(bodies)} if part["points"] else {}
+            contents |= {"shape": next(bodies)} if part["brep"] else {}
+            contents |= {"fused": b"".join(contents.values())} if contents else {}
+            contents = {} if contents.get("text", b"").startswith(b"nothing") else contents
+            rows.append(list(contents))
+            vectors += [vector(content, header.get("dim", DIM)) for content in contents.values()]
+        if any(rows):
+            self.batches_left -= 1
+            if self.batches_left < 0:
+                raise client.ServiceError("08006", "the provider answered 503", hint="Try again later.")
+            self.on_batch()
+        return {"rows": rows}, [b"".join(vectors)]
 
     def analyse(self, header: dict[str, Any], payloads: list[bytes]) -> Answer | None:
         content = payloads[0]
@@ -123,6 +152,7 @@ class ScriptedService:
         if content == b"nan vector":
             vectors[0] = struct.pack("<f", math.nan) + vectors[0][4:]
         files = [b"mesh", b"points", b"thumbnail", *(b"view %d" % view for view in range(10)), b"".join(vectors)]
+        files.append(content if content.startswith(b"brep") else b"")
         strange = {"volume_mm3": math.nan} if content == b"nan report" else {}
         return {"report": {**report(header["metadata"]), **strange}}, files
 
@@ -142,12 +172,12 @@ class ScriptedService:
                 raise client.ServiceError("53300", "the queue is full", hint="Try again in a moment.")
 
 
-def vector(content: bytes) -> bytes:
+def vector(content: bytes, dim: int = DIM) -> bytes:
     """A unit vector, float32 little-endian, that depends on `content` alone."""
     generator = random.Random(hashlib.sha256(content).digest())
-    numbers = [generator.gauss(0, 1) for _ in range(DIM)]
+    numbers = [generator.gauss(0, 1) for _ in range(dim)]
     length = sum(number * number for number in numbers) ** 0.5
-    return struct.pack(f"<{DIM}f", *(number / length for number in numbers))
+    return struct.pack(f"<{dim}f", *(number / length for number in numbers))
 
 
 def report(metadata: dict[str, Any]) -> dict[str, Any]:

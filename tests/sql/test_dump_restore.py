@@ -17,12 +17,19 @@ from psycopg.types.json import Jsonb
 from service_doubles.scripted import ScriptedService
 
 Connection = psycopg.Connection[Any]
-TABLES = ["model", "artifact", "view", "space", "space_cad", "space_extra", "ingest", "fusion_weight"]
+TABLES = [
+    "model", "artifact", "view_image", "space", "space_cad", "space_cad_view", "space_extra", "space_clip",
+    "space_clip_view", "ingest", "fusion_weight",
+]  # fmt: skip
+EXCHANGED = ["space_cad_previous", "space_cad_previous_view", "space_clip_next", "space_clip_next_view"]
 
 
-@pytest.fixture
-def filled(db: Connection, scripted: ScriptedService) -> Iterator[Connection]:
-    """Parts in two families of which one is promoted, a failed file, an added space, a changed weight, a reader."""
+@pytest.fixture(params=["as loaded", "after an exchange"])
+def filled(db: Connection, scripted: ScriptedService, request: pytest.FixtureRequest) -> Iterator[Connection]:
+    """Parts in two families of which one is promoted, a failed file, added spaces, a changed weight, a reader.
+
+    After an exchange the default space has its previous vectors, too, and another space the half of its next ones.
+    """
     for number in range(12):
         db.execute(
             "insert into cad.ingest (source_uri, format, content, metadata) values (%s, 'step', %s, %s)",
@@ -38,10 +45,20 @@ def filled(db: Connection, scripted: ScriptedService) -> Iterator[Connection]:
         "insert into cad.space_extra (model_id, family, fused_vec, encoder_version)"
         " select model_id, family, '[1,2,3]', 'extra-1' from cad.model"
     )
+    clip = {"architecture": "ViT-B-32", "checkpoint": "clip.safetensors"}
+    db.execute("select cad.add_space('clip', 4, 'open_clip', %s)", [Jsonb(clip)])
     db.execute("call cad.promote_family($$it's 螺\\母$$)")
+    db.execute("call cad.reembed('clip')")
     db.execute("update cad.fusion_weight set lexical = 0.75 where query_kind = 'text'")
     db.execute("create role buyer")
     db.execute("select cad.grant_to('buyer', 'reader')")
+    if request.param == "after an exchange":
+        scripted.version = "scripted-2"
+        db.execute("call cad.reembed('cad')")
+        scripted.versions["clip"], scripted.batches_left = "clip-2", 1
+        with pytest.raises(psycopg.errors.ConnectionFailure):
+            db.execute("call cad.reembed('clip', 6)")
+        scripted.versions["clip"], scripted.batches_left = "scripted-1", 1000
     yield db
     db.execute("drop owned by buyer")
     db.execute("drop role buyer")
@@ -82,11 +99,15 @@ def restored(
 
 
 def test_every_row_comes_back(filled: Connection, restored: Connection) -> None:
-    for table in TABLES:
+    exchanged = filled.execute("select to_regclass('cad.space_cad_previous')").fetchone() != (None,)
+    for table in [*TABLES, *(EXCHANGED if exchanged else [])]:
         rows = f"select t::text, tableoid::regclass::text from cad.{table} as t order by 1"
         before = filled.execute(rows).fetchall()
         assert before, f"cad.{table} is empty, so the test shows nothing"
         assert restored.execute(rows).fetchall() == before
+    views = "select v::text from cad.view as v where vec is not null order by 1"
+    assert len(restored.execute(views).fetchall()) == 110
+    assert restored.execute(views).fetchall() == filled.execute(views).fetchall()
 
 
 @pytest.mark.parametrize("role", ["postgres", "buyer"])
@@ -99,6 +120,7 @@ def test_searches_answer_the_same(filled: Connection, restored: Connection, role
         "select * from cad.search_cad('bolt', 5, family => 'bolts')",
         "select * from cad.search_cad_like((select model_id from cad.model where name = 'M3x20 螺栓'), 12)",
         "select * from cad.search_cad_shape('part 4', 'step', 3)",
+        'select * from cad.search_cad(\'bolt\', 5, options => \'{"space": ["cad", "clip"]}\')',
     ):
         before = filled.execute(search).fetchall()
         assert before
@@ -134,5 +156,31 @@ def test_a_restored_database_goes_on(filled: Connection, restored: Connection) -
             "select cad._partition_name('extra', family), count(*) from cad.model group by 1 order by 1"
         ).fetchall()
     )
-    indexes = "select count(*) from pg_indexes where indexdef like '%%USING hnsw%%' and tablename like 'space_cad_%%'"
+    indexes = (
+        "select count(*) from pg_indexes where indexdef like '%%USING hnsw%%' and tablename like 'space_cad_%%'"
+        " and tablename not like '%%previous%%'"
+    )
     assert restored.execute(indexes).fetchone() == (3,)
+
+
+def test_a_restored_database_takes_another_model(filled: Connection, restored: Connection) -> None:
+    """What was begun goes on, what was kept can go, and the tables are exchanged as in any other database."""
+    if restored.execute("select to_regclass('cad.space_cad_previous')").fetchone() != (None,):
+        restored.execute("select cad.drop_previous('cad')")
+    for space in ("clip", "cad"):
+        restored.execute(f"update cad.space set encoder_version = 'of old' where name = '{space}'")
+        restored.execute(f"update cad.space_{space} set encoder_version = 'of old'")
+        restored.execute(f"call cad.reembed('{space}')")
+        left = f"select count(*) from cad.space_{space} where encoder_version = 'of old'"
+        assert restored.execute(left).fetchone() == (0,)
+        assert restored.execute(f"select count(*) from cad.space_{space}_previous").fetchone() == (11,)
+    members = (
+        "select objid::regclass::text from pg_depend join pg_class as c on c.oid = objid where deptype = 'e'"
+        " and classid = 'pg_class'::regclass and relname like 'space\\_%%' order by 1"
+    )
+    assert restored.execute(members).fetchall() == [("space_cad",), ("space_cad_default",), ("space_cad_view",)]
+    dumped = "select c::regclass::text from pg_extension, unnest(extconfig) as c where extname = 'pgcad' order by 1"
+    assert restored.execute(dumped).fetchall() == [
+        ("artifact",), ("fusion_weight",), ("ingest",), ("ingest_ingest_id_seq",), ("model",), ("space",),
+        ("space_cad_default",), ("space_cad_view",), ("view_image",),
+    ]  # fmt: skip

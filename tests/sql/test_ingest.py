@@ -352,7 +352,7 @@ def test_the_file_of_a_deleted_part_can_be_loaded_again(db: Connection, scripted
     assert count(db, "model") == 1
 
 
-@pytest.mark.parametrize("procedure", ["cad.ingest_pending()", "cad.promote_family('bolts')"])
+@pytest.mark.parametrize("procedure", ["cad.ingest_pending()", "cad.promote_family('bolts')", "cad.reembed('cad')"])
 def test_a_transaction_block_is_refused_before_any_work(
     db: Connection, scripted: ScriptedService, procedure: str
 ) -> None:

@@ -254,8 +254,8 @@ def test_a_reader_may_search_and_sees_what_policies_allow(db: Database) -> None:
 @pytest.mark.usefixtures("encoder")
 def test_an_image_is_compared_with_every_view(db: Database, named: dict[str, str]) -> None:
     db.execute(
-        "insert into cad.view (model_id, view, name, azimuth_deg, elevation_deg, png, vec)"
-        " select %s, view, 'view', 0, 0, '', case view when 4 then e.image_vec else other.fused_vec end"
+        "insert into cad.space_cad_view (model_id, view, vec)"
+        " select %s, view, case view when 4 then e.image_vec else other.fused_vec end"
         " from generate_series(0, 9) as view, cad._encode('cad', image => 'picture') as e,"
         " (select s.fused_vec from cad.space_cad as s limit 1) as other",
         [named["HN-M8"]],

@@ -27,6 +27,7 @@ _LOW, _HIGH, _BINS = 0.1, 1000.0, 120
 _BAG_WIDTH = _BINS + WAVES_WIDTH
 MEASURE_WIDTH = len(MEASURES) * _BAG_WIDTH
 _SMALLEST_MM = 1e-3
+_FARTHEST = 100.0
 _ROUNDS = 3
 
 
@@ -173,7 +174,8 @@ def _log(values: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def _floats(values: NDArray[np.floating]) -> Tensor:
-    return torch.from_numpy(np.asarray(values, np.float32))
+    """Without what lies far out: a surface without bounds has points a kilometre away."""
+    return torch.from_numpy(np.asarray(values, np.float32).clip(-_FARTHEST, _FARTHEST))
 
 
 class _Round(nn.Module):

@@ -18,13 +18,14 @@ def ranks_of(scores: Tensor, targets: Tensor, twins: Tensor | None = None) -> Te
     """Rank (0 = first) of the column `targets` (n,) in each row of `scores` (n, m).
 
     Ties count against, except between twins: columns with the same label in `twins` (m,) are one and the same part.
+    Against counts too what is no number, so that damaged vectors never look like perfect ones.
     """
     own = scores.gather(1, targets.unsqueeze(1))
     if twins is None:
-        return (scores >= own).sum(1) - 1
+        return (~(scores < own)).sum(1) - 1
     same = twins.unsqueeze(0) == twins[targets].unsqueeze(1)
     own = scores.masked_fill(~same, -torch.inf).amax(1, keepdim=True)
-    return ((scores >= own) & ~same).sum(1)
+    return (~(scores < own) & ~same).sum(1)
 
 
 def recall(rank: Tensor, first: int) -> float:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pgcad.encoders.checkpoint import save_checkpoint
 from pgcad.encoders.shape import ShapeTower
+from pgcad.errors import CadError
 from pgcad.training.curriculum import batches, family_share
 from pgcad.training.encode import brep_pooled, pooled_vectors
 from pgcad.training.material import Material
@@ -184,10 +185,18 @@ def _step(
     seen: Seen | None,
     generator: torch.Generator,
 ) -> dict[str, Tensor]:
-    """Learn from one batch; returns the losses, one for each pair of modalities."""
+    """Learn from one batch; returns the losses, one for each pair of modalities.
+
+    Raises CadError 22000 where they are no numbers any more.
+    """
     losses = batch_losses(towers, material, rows, seen, generator)
+    loss = torch.stack(list(losses.values())).sum()
+    if not loss.isfinite():
+        wrong = ", ".join(name for name, of_pair in losses.items() if not of_pair.isfinite())
+        hint = "Take a lower --learning-rate; the weights that were best before are kept."
+        raise CadError("22000", f"the training broke down: the loss of {wrong} is no number", hint)
     optimiser.zero_grad()
-    torch.stack(list(losses.values())).sum().backward()
+    loss.backward()
     nn.utils.clip_grad_norm_(towers.parameters(), 1.0)
     optimiser.step()
     return losses

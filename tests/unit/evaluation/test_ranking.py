@@ -23,6 +23,12 @@ def test_ranks_count_ties_against() -> None:
     assert ranks(torch.eye(4)[:2], gallery, torch.tensor([0, 1])).tolist() == [1, 0]
 
 
+def test_what_is_no_number_is_last() -> None:
+    scores = torch.full((1, 4), torch.nan)
+    assert ranks_of(scores, torch.tensor([0])).tolist() == [3]
+    assert ranks_of(scores, torch.tensor([0]), torch.tensor([0, 0, 1, 2])).tolist() == [2]
+
+
 def test_a_twin_is_the_part_itself() -> None:
     scores = torch.tensor([[0.2, 0.9, 0.5, 0.9]])
     target = torch.tensor([0])

@@ -97,3 +97,19 @@ def test_weights_that_are_worse_are_not_kept(
     assert standing.before.text == 0.5
     assert standing.best.text == 0.7 and standing.best_epoch == 3
     assert len(saved) == 3  # before, and after epochs 1 and 3
+
+
+def test_a_training_that_breaks_down_says_so_and_keeps_what_was_there(
+    material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    towers = untrained()
+
+    def broken(*_: object) -> dict[str, torch.Tensor]:
+        return {"text-brep": towers.loss.log_scale * math.nan, "text-shape": towers.loss.log_scale}
+
+    monkeypatch.setattr(fit_module, "batch_losses", broken)
+    with pytest.raises(CadError, match="the loss of text-brep is no number") as error:
+        trained(towers, material, run_in(tmp_path))
+    assert error.value.sqlstate == "22000"
+    kept, _, _ = load_checkpoint(tmp_path)
+    assert all(tensor.isfinite().all() for tower in kept.values() for tensor in tower.values())

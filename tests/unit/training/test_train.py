@@ -85,6 +85,10 @@ def test_a_finished_training_cannot_be_resumed(trained: Path, vault: Vault) -> N
         main(arguments(vault, trained, "--from", "none", "--resume"))
 
 
+def no_features(*_: object) -> None:
+    """Instead of minutes of them, where the training does not get so far."""
+
+
 def test_training_begins_with_the_shipped_weights(
     trained: Path, vault: Vault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +99,7 @@ def test_training_begins_with_the_shipped_weights(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("pgcad.training.command.fit", stop)
+    monkeypatch.setattr("pgcad.training.command.load_material", no_features)
     monkeypatch.setattr("pgcad.training.command.WEIGHTS", trained)
     assert main(arguments(vault, tmp_path)) == 130
     shipped, _, _ = load_checkpoint(trained)
@@ -103,7 +108,10 @@ def test_training_begins_with_the_shipped_weights(
         assert all(torch.equal(began[f"{tower}.{name}"], tensor) for name, tensor in tensors.items())
 
 
-def test_weights_of_another_architecture_are_no_beginning(vault: Vault, tmp_path: Path) -> None:
+def test_weights_of_another_architecture_are_no_beginning(
+    vault: Vault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pgcad.training.command.load_material", no_features)
     towers = {name: tower() for name, tower in TOWERS.items()}
     save_checkpoint(tmp_path / "other", {**towers, "shape": ShapeTower(hidden=64)}, FusionWeights(1.0, 1.0, 1.0))
     with pytest.raises(CadError, match="the shape tower of the starting weights does not fit") as error:

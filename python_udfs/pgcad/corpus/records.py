@@ -85,6 +85,20 @@ def load_record(folder: Path, key: str) -> Record:
         return Record(stored["points"], [pngs[start:end] for start, end in slices], str(stored["sha256"]), report, brep)
 
 
+def load_points(folder: Path, key: str) -> NDArray[np.float32]:
+    """The points of a prepared part, without reading the rest of it."""
+    with np.load(record_file(folder, key)) as stored:
+        points: NDArray[np.float32] = stored["points"]
+        return points
+
+
+def load_report(folder: Path, key: str) -> dict[str, Any]:
+    """The report of a prepared part, without reading the rest of it."""
+    with np.load(record_file(folder, key)) as stored:
+        report: dict[str, Any] = json.loads(stored["report"].tobytes())
+        return report
+
+
 def holds_brep(folder: Path, key: str) -> bool:
     """Whether a prepared part has a boundary representation."""
     with np.load(record_file(folder, key)) as stored:

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from pgcad.corpus.records import Record, load_record
+from pgcad.corpus.records import load_points, load_record, load_report
 from pgcad.corpus.split import Row
 from pgcad.corpus.twins import twin_labels
 from pgcad.encoders.fusion import fuse
 from pgcad.encoders.space import CadSpace
+from pgcad.geometry.brep_graph import NO_FACES
 from pgcad.geometry.views import VIEWS
 
 _CHUNK = 32
@@ -51,10 +52,9 @@ class Gallery:
 
 def encode_gallery(space: CadSpace, rows: Sequence[Row], folder: Path, cache: Path) -> Gallery:
     """Encode prepared rows as the service does at loading; vectors are kept in `cache` under the space's version."""
-    records = [load_record(folder, row.path) for row in rows]
-    views, shape, brep = _vectors(
-        space, [row.path for row in rows], records, cache / "vectors" / f"{space.version}.npz"
-    )
+    keys = [row.path for row in rows]
+    views, shape, brep = _vectors(space, keys, folder, cache / "vectors" / f"{space.version}.npz")
+    reports = [load_report(folder, key) for key in keys]
     image = normalize(views.mean(1), dim=1)
     return Gallery(
         list(rows),
@@ -63,26 +63,25 @@ def encode_gallery(space: CadSpace, rows: Sequence[Row], folder: Path, cache: Pa
         shape,
         brep,
         fuse(space.fusion, None, image, shape, brep),
-        [record.report["description"] for record in records],
-        [record.report["description_zh"] for record in records],
-        torch.from_numpy(twin_labels([record.points for record in records])),
+        [report["description"] for report in reports],
+        [report["description_zh"] for report in reports],
+        torch.from_numpy(twin_labels([load_points(folder, key) for key in keys])),
     )
 
 
-def _vectors(
-    space: CadSpace, keys: Sequence[str], records: Sequence[Record], store: Path
-) -> tuple[Tensor, Tensor, Tensor]:
+def _vectors(space: CadSpace, keys: Sequence[str], folder: Path, store: Path) -> tuple[Tensor, Tensor, Tensor]:
     """Vectors of views (n, 10, dim), shapes and B-reps (n, dim), read from `store` as far as it has them."""
     known = dict(np.load(store)) if store.exists() else {}
-    missing = [index for index, key in enumerate(keys) if key not in known]
+    missing = [key for key in keys if key not in known]
     for start in range(0, len(missing), _CHUNK):
         chunk = missing[start : start + _CHUNK]
-        pictures = [picture for index in chunk for picture in records[index].views(slice(len(VIEWS)))]
+        records = [load_record(folder, key) for key in chunk]
+        pictures = [picture for record in records for picture in record.views(slice(len(VIEWS)))]
         views = space.embed_image(pictures).reshape(len(chunk), len(VIEWS), -1)
-        shapes = space.embed_points(np.stack([records[index].points for index in chunk]))
-        breps = space.embed_brep([brep for index in chunk if (brep := records[index].brep)])
-        for index, of_views, of_shape, of_brep in zip(chunk, views, shapes, breps, strict=True):
-            known[keys[index]] = np.vstack([of_views, of_shape, of_brep])
+        shapes = space.embed_points(np.stack([record.points for record in records]))
+        breps = space.embed_brep([record.brep or NO_FACES for record in records])
+        for key, of_views, of_shape, of_brep in zip(chunk, views, shapes, breps, strict=True):
+            known[key] = np.vstack([of_views, of_shape, of_brep])
         if start // _CHUNK % _CHUNKS_PER_SAVE == _CHUNKS_PER_SAVE - 1 or chunk[-1] == missing[-1]:
             print(f"gallery {start + len(chunk)}/{len(missing)}", flush=True)
             store.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pgcad.corpus.parts import Part
-from pgcad.corpus.records import load_record
+from pgcad.corpus.records import load_points
 from pgcad.corpus.twins import twin_labels
 from pgcad.encoders.checkpoint import state_sha256
 from pgcad.encoders.image import ImageTower
@@ -48,7 +48,7 @@ def taught_image_tower(
             load_pictures(parts, file.with_name(f"{digest}.pictures"), workers),
             nearest_views([part.key for part in parts]),
             labels([part.family for part in parts]),
-            torch.from_numpy(twin_labels([load_record(part.folder, part.key).points for part in parts])),
+            torch.from_numpy(twin_labels([load_points(part.folder, part.key) for part in parts])),
         )
         options = ImageOptions(seed=seed, minutes=minutes)
         train_images(student, album, options, had, lambda so_far: _store(file, student, so_far))

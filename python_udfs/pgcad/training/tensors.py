@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from pgcad.corpus.parts import Part
-from pgcad.corpus.records import load_record
+from pgcad.corpus.records import load_points
 from pgcad.corpus.twins import twin_labels
 from pgcad.encoders.brep import BrepFeatures, together
 from pgcad.encoders.shape import ShapeFeatures
@@ -44,7 +44,7 @@ class Corpus:
 def load_corpus(parts: Sequence[Part], views: NDArray[np.float16], store: Path, workers: int) -> Corpus:
     """Load the prepared parts into memory (about 0.3 MB each), together with the features of their views."""
     variants, breps = geometry_features(parts, store, workers)
-    twins = twin_labels([load_record(part.folder, part.key).points for part in parts])
+    twins = twin_labels([load_points(part.folder, part.key) for part in parts])
     return Corpus(torch.from_numpy(views), variants, breps, torch.from_numpy(twins))
 
 

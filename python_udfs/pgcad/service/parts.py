@@ -32,8 +32,8 @@ class Part:
     brep: BrepGraph | None
 
 
-def announced_parts(header: dict[str, Any]) -> list[dict[str, Any]]:
-    """The parts that the header of `embed_parts` lists. Raises CadError 22023 for a malformed one."""
+def announced_parts(header: dict[str, Any], files: int) -> list[dict[str, Any]]:
+    """The parts that the header of `embed_parts` lists. Raises CadError 22023 for a malformed one, 54000 for many."""
     parts = header.get("parts")
     if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
         raise CadError("22023", "parts must be a list of objects")
@@ -43,17 +43,17 @@ def announced_parts(header: dict[str, Any]) -> list[dict[str, Any]]:
         text, views = part.get("text"), part.get("views", 0)
         if not (text is None or isinstance(text, str)) or type(views) is not int or views < 0:
             raise CadError("22023", "a part has a text or null, and a number of views")
+    announced = sum(part.get("views", 0) + bool(part.get("points")) + bool(part.get("brep")) for part in parts)
+    if files != announced:
+        raise CadError("22023", f"the header announces {announced} payloads, and {files} came")
     return parts
 
 
 async def stored_part(announced: dict[str, Any], files: Iterator[bytes], desk: Desk) -> Part:
-    """One announced part and its payloads."""
-    try:
-        pngs = [next(files) for _ in range(announced.get("views", 0))]
-        points = next(files) if announced.get("points") else None
-        brep = next(files) if announced.get("brep") else None
-    except StopIteration:
-        raise CadError("22023", "fewer payloads than the header announces") from None
+    """One announced part, its payloads taken off `files`. Raises CadError for one that cannot be read."""
+    pngs = [next(files) for _ in range(announced.get("views", 0))]
+    points = next(files) if announced.get("points") else None
+    brep = next(files) if announced.get("brep") else None
     takes = desk.encoder.modalities
     return Part(
         announced.get("text"),

@@ -167,10 +167,10 @@ def test_vectors_that_cancel_out_are_refused(monkeypatch: pytest.MonkeyPatch) ->
         ({"parts": [{"views": -1}]}, [], "22023", "number of views"),
         ({"parts": [{"views": True}]}, [b"view"], "22023", "number of views"),
         ({"parts": [{}] * 65}, [], "54000", "the limit is 64"),
-        ({"parts": [{"views": 2}]}, [b"view"], "22023", "fewer payloads"),
+        ({"parts": [{"views": 2}]}, [b"view"], "22023", "announces 2 payloads, and 1 came"),
         ({"parts": [{"points": True}]}, [b"view"], "22023", "are not float32"),
         ({"parts": [{"brep": True}]}, [b"PK"], "22023", "not a packed B-rep"),
-        ({"parts": [{"text": "nut"}]}, [b"view"], "22023", "more payloads"),
+        ({"parts": [{"text": "nut"}]}, [b"view"], "22023", "announces 0 payloads, and 1 came"),
     ],
 )
 def test_malformed_parts_are_refused(

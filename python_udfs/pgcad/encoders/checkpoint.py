@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,7 +22,9 @@ from pgcad.encoders.e5 import MODEL_FILE
 from pgcad.encoders.fusion import FusionWeights
 from pgcad.errors import CadError
 
-FORMAT = "pgcad-towers-2"
+FORMAT = "pgcad-towers-3"
+_KEY = "pgcad"
+"""The one key of the metadata: safetensors writes several in any order, and equal weights should be equal files."""
 TOWERS_FILE, SUMS_FILE = "towers.safetensors", "SHA256SUMS"
 _HINT = "Restore the weights that came with this version of pgcad, or make new ones with 'pgcad train'."
 
@@ -40,7 +43,7 @@ def save_checkpoint(folder: Path, towers: Mapping[str, torch.nn.Module], fusion:
         for name, tower in towers.items()
         for key, value in tower.state_dict().items()
     }
-    metadata = {"format": FORMAT, "fusion": json.dumps(vars(fusion)), **backbone_hashes()}
+    metadata = {_KEY: json.dumps({"format": FORMAT, "fusion": vars(fusion), **backbone_hashes()})}
     partial = folder / f"{TOWERS_FILE}.partial"
     save_file(tensors, partial, metadata)
     partial.chmod(0o644)  # safetensors keeps it to its owner, but the service may run as another user
@@ -51,8 +54,8 @@ def save_checkpoint(folder: Path, towers: Mapping[str, torch.nn.Module], fusion:
 def load_checkpoint(folder: Path) -> tuple[dict[str, dict[str, Tensor]], FusionWeights, str]:
     """Tensors by tower (float32), fusion weights, and the sha256 of the weights file.
 
-    Raises CadError 55000 when the file is missing, damaged, of another format, or made for other backbones than those
-    installed.
+    Raises CadError 55000 when the file is missing, damaged, of another format, made for other backbones than those
+    installed, or holds numbers that are not finite.
     """
     file = folder / TOWERS_FILE
     try:
@@ -64,16 +67,19 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, dict[str, Tensor]], FusionW
         raise CadError("55000", f"encoder weights {file} are damaged: sha256 {found[:12]}, not {expected[:12]}", _HINT)
     try:
         with safe_open(file, framework="pt") as stored:
-            metadata = stored.metadata() or {}
+            metadata = json.loads((stored.metadata() or {}).get(_KEY, "{}"))
             tensors = {key: stored.get_tensor(key).float() for key in stored.keys()}  # noqa: SIM118
-    except SafetensorError as error:
+    except (SafetensorError, ValueError) as error:
         raise CadError("55000", f"encoder weights {file} cannot be read: {error}", _HINT) from error
     _check_metadata(file, metadata)
+    strange = [key for key, tensor in tensors.items() if not tensor.isfinite().all()]
+    if strange:
+        raise CadError("55000", f"encoder weights {file} hold numbers that are not finite, in {strange[0]}", _HINT)
     towers: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         tower, _, name = key.partition(".")
         towers.setdefault(tower, {})[name] = tensor
-    return towers, FusionWeights(**json.loads(metadata["fusion"])), found
+    return towers, FusionWeights(**metadata["fusion"]), found
 
 
 def state_sha256(module: torch.nn.Module) -> str:
@@ -84,7 +90,7 @@ def state_sha256(module: torch.nn.Module) -> str:
     return digest.hexdigest()[:12]
 
 
-def _check_metadata(file: Path, metadata: Mapping[str, str]) -> None:
+def _check_metadata(file: Path, metadata: Mapping[str, Any]) -> None:
     if metadata.get("format") != FORMAT:
         raise CadError("55000", f"encoder weights {file} are of format {metadata.get('format')!r}, not {FORMAT}", _HINT)
     for name, found in backbone_hashes().items():

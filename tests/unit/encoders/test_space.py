@@ -142,6 +142,23 @@ def test_weights_for_other_backbones_are_refused(untrained: Path, monkeypatch: p
         CadSpace.load(untrained)
 
 
+def test_equal_weights_are_equal_files(tmp_path: Path) -> None:
+    towers = {name: tower() for name, tower in TOWERS.items()}
+    for folder in (tmp_path / "one", tmp_path / "other"):
+        save_checkpoint(folder, towers, FusionWeights(1.0, 2.0, 3.0, 4.0))
+    assert (tmp_path / "one" / SUMS_FILE).read_text() == (tmp_path / "other" / SUMS_FILE).read_text()
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    towers = {name: tower() for name, tower in TOWERS.items()}
+    with torch.no_grad():
+        towers["brep"].numbers.weight[0, 0] = torch.nan
+    save_checkpoint(tmp_path, towers, FusionWeights(1.0, 1.0, 1.0))
+    with pytest.raises(CadError, match="not finite, in brep.numbers.weight") as error:
+        CadSpace.load(tmp_path, device="cpu")
+    assert error.value.sqlstate == "55000"
+
+
 def test_shipped_weights_are_small_and_have_a_card() -> None:
     assert sum(file.stat().st_size for file in WEIGHTS.iterdir()) < 30e6
     assert (WEIGHTS / "MODEL_CARD.md").is_file()

@@ -154,7 +154,7 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     with torch.no_grad():
         towers["brep"].numbers.weight[0, 0] = torch.nan
     save_checkpoint(tmp_path, towers, FusionWeights(1.0, 1.0, 1.0))
-    with pytest.raises(CadError, match="not finite, in brep.numbers.weight") as error:
+    with pytest.raises(CadError, match=r"not finite, in brep\.numbers\.weight") as error:
         CadSpace.load(tmp_path, device="cpu")
     assert error.value.sqlstate == "55000"
 

@@ -2,46 +2,67 @@
 -- many parts have it (ln(1 + 1/share), the inverse document frequency). The lexical score of a part is the share of
 -- the query's weight that its lexemes hold, so it lies between 0 and 1 however long the query is.
 
-create or replace function cad._lexical_terms(query text, out terms tsquery[], out weights real[], out rare int)
+create or replace function cad._weighed_terms(
+    attribute text, spellings text[], out terms tsquery[], out weights real[], out rare int
+)
 language plpgsql
 stable parallel safe
 set search_path from current
 as $$
 declare
-    lexemes text[];
-    shares real[]; -- behind those of the lexemes stands the lowest: what is not listed is rarer than that
+    known text[];
+    shares real[]; -- behind those of the known lexemes stands the lowest: what is not listed is rarer than that
     parts real;
     rows_to_read constant int := 600; -- what may be read to find candidates by single terms
 begin
     select s.most_common_elems::text::text[], s.most_common_elem_freqs, greatest(c.reltuples, 1)
-    into lexemes, shares, parts
+    into known, shares, parts
     from pg_class as c
-    left join pg_stats as s on s.schemaname = 'cad' and s.tablename = 'model' and s.attname = 'lexemes'
+    left join pg_stats as s on s.schemaname = 'cad' and s.tablename = 'model' and s.attname = attribute
     where c.oid = 'cad.model'::regclass;
 
     select
         array_agg(t.term order by t.share, t.term),
         array_agg(ln(1 + 1 / t.share) order by t.share, t.term),
-        greatest(1, count(*) filter (where t.parts_so_far <= rows_to_read))
+        count(*) filter (where t.parts_so_far <= rows_to_read)
     into terms, weights, rare
     from (
         select
-            word.term, word.share, sum(word.share * parts) over (order by word.share, word.term) as parts_so_far
+            spelled.term, spelled.share,
+            sum(spelled.share * parts) over (order by spelled.share, spelled.term) as parts_so_far
         from (
             select
-                array_to_tsvector(array[w.lexeme])::text::tsquery as term,
-                coalesce(shares[array_position(lexemes, w.lexeme)], shares[cardinality(lexemes) + 1], 1 / parts)
-                    as share
-            from unnest(to_tsvector('simple', cad._lexical_text(query))) as w
+                string_agg(array_to_tsvector(array[l.lexeme])::text, ' | ')::tsquery as term,
+                least(sum(coalesce(
+                    shares[array_position(known, l.lexeme)], shares[cardinality(known) + 1], 1 / parts
+                )), 1) as share
+            from unnest(spellings) with ordinality as s (spelling, place)
+            cross join lateral unnest(string_to_array(s.spelling, ' ')) as l (lexeme)
+            group by s.place
             order by share
             limit 64
-        ) as word
+        ) as spelled
     ) as t;
 end
 $$;
 
+comment on function cad._weighed_terms(text, text[]) is
+'Terms of which a column of lexemes of cad.model may hold any, rarest first, with their weights; the first so many (rare) '
+'are few enough to be looked up one by one. A term is one lexeme, or several with blanks between that count as one.';
+
+create or replace function cad._lexical_terms(query text, out terms tsquery[], out weights real[], out rare int)
+language plpgsql
+stable parallel safe
+set search_path from current
+as $$
+begin
+    select t.terms, t.weights, greatest(1, t.rare) into terms, weights, rare
+    from cad._weighed_terms('lexemes', tsvector_to_array(to_tsvector('simple', cad._lexical_text(query)))) as t;
+end
+$$;
+
 comment on function cad._lexical_terms(text) is
-'The terms of a query, rarest first, with their weights; the first so many (rare) are few enough to be looked up one by one.';
+'The words of a query as terms, rarest first, with their weights; the first so many (rare) can be looked up one by one.';
 
 create or replace function cad._part_numbers(query text)
 returns text[]
@@ -131,7 +152,7 @@ begin
                 where m.numbers @@ t.term
             )
             from cad._matching(filters) as m
-            where m.numbers @@ array_to_string(rare_numbers, ' | ')::tsquery
+            where m.numbers @@ nullif(array_to_string(rare_numbers, ' | '), '')::tsquery
         ) as found
         group by found.model_id
         order by sum(found.weight) desc, found.model_id

@@ -102,3 +102,29 @@ def test_a_number_may_be_half_a_per_cent_off_and_no_metric_pitch_is_an_inch_pitc
     far = [db.execute(query, [pitch_mm]).fetchone() for pitch_mm in (2.5, 2.6, 25.4)]
     assert near == [(True,)] * 3
     assert far == [(False,)] * 3
+
+
+@pytest.mark.usefixtures("headers")
+def test_a_number_that_no_part_has_weighs_more_than_one_that_many_have(db: Database) -> None:
+    row = db.execute(
+        "select terms::text[], weights from cad._number_terms('60 mm, pitch 2.54 mm, 77.7 mm') as t"
+    ).fetchone()
+    assert row is not None
+    weights = dict(zip(*row, strict=True))
+    [missing] = {weight for term, weight in weights.items() if "'l871'" in term}
+    [common] = {weight for term, weight in weights.items() if "'l819'" in term}
+    assert missing > 2 * common
+
+
+@pytest.mark.usefixtures("headers")
+def test_numbers_that_every_part_has_are_no_notice_to_the_user(db: Database) -> None:
+    db.execute(
+        "insert into cad.model (name, kind, format, sha256, size_mm)"
+        " select 'plate', 'part', 'step', sha256(i::text::bytea), '{1, 30, 60}' from generate_series(1, 700) as i"
+    )
+    db.execute("analyze cad.model")
+    notices: list[str] = []
+    db.add_notice_handler(lambda notice: notices.append(str(notice.message_primary)))
+    db.execute("set client_min_messages = notice")
+    assert len(found(db, "60 mm")) == 3
+    assert notices == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize, one_hot
 
 _CANDIDATES, _VOTERS = 128, 1024
 _SHARPNESS = 32
@@ -50,14 +51,14 @@ def _facing_axes(normals: Tensor) -> Tensor:
     first = _most_common(voters, torch.ones_like(voters[..., 0]))
     along = (voters @ first.unsqueeze(2)).squeeze(2)
     beside = voters - along.unsqueeze(2) * first.unsqueeze(1)
-    beside = torch.nn.functional.normalize(beside, dim=2) * (along.abs() < _UPRIGHT).unsqueeze(2)
+    beside = normalize(beside, dim=2) * (along.abs() < _UPRIGHT).unsqueeze(2)
     second = _most_common(beside, (along.abs() < _UPRIGHT).float())
     second = second - (second * first).sum(1, keepdim=True) * first
     # Where nothing is square to the first, any direction that is will do: such a part is flat.
-    spare = torch.nn.functional.one_hot(first.abs().argmin(1), 3).to(first)
+    spare = one_hot(first.abs().argmin(1), 3).to(first)
     spare = torch.linalg.cross(first, spare)
     second = torch.where(second.norm(dim=1, keepdim=True) > 1e-3, second, spare)
-    second = torch.nn.functional.normalize(second, dim=1)
+    second = normalize(second, dim=1)
     return torch.stack([first, second, torch.linalg.cross(first, second)], 2)
 
 

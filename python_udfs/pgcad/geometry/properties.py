@@ -19,7 +19,7 @@ from OCP.gp import gp_Pnt
 from OCP.GProp import GProp_GProps
 from OCP.TopAbs import TopAbs_ShapeEnum
 from OCP.TopExp import TopExp
-from OCP.TopoDS import TopoDS, TopoDS_Face, TopoDS_Shape
+from OCP.TopoDS import TopoDS, TopoDS_Shape
 
 from pgcad.geometry.faces import Faces
 from pgcad.geometry.surface import Surface
@@ -49,18 +49,17 @@ class Properties:
         return tuple(sorted(high - low for low, high in zip(self.box_min_mm, self.box_max_mm, strict=True)))
 
 
+def is_closed(shape: TopoDS_Shape) -> bool:
+    """Whether the faces of a B-rep are the borders of solids, and nothing else."""
+    solids = _subshapes(shape, TopAbs_ShapeEnum.TopAbs_SOLID)
+    shells = _subshapes(shape, TopAbs_ShapeEnum.TopAbs_SHELL)
+    return bool(solids) and all(BRep_Tool.IsClosed_s(shell) for shell in shells) and not _loose_faces(shape, solids)
+
+
 def shape_properties(shape: TopoDS_Shape, faces: Faces) -> Properties:
     """Of a B-rep, by integration over its exact surfaces (OpenCASCADE's BRepGProp)."""
-    edges, shells, solids = (
-        _subshapes(shape, kind)
-        for kind in (
-            TopAbs_ShapeEnum.TopAbs_EDGE,
-            TopAbs_ShapeEnum.TopAbs_SHELL,
-            TopAbs_ShapeEnum.TopAbs_SOLID,
-        )
-    )
-    loose = _loose_faces(faces.faces, solids)
-    closed = bool(solids) and all(BRep_Tool.IsClosed_s(shell) for shell in shells) and not loose
+    edges = _subshapes(shape, TopAbs_ShapeEnum.TopAbs_EDGE)
+    closed = is_closed(shape)
     volume = GProp_GProps()
     if closed:
         BRepGProp.VolumeProperties_s(shape, volume)
@@ -86,7 +85,7 @@ def shape_properties(shape: TopoDS_Shape, faces: Faces) -> Properties:
             for edge in edges
             if not BRep_Tool.Degenerated_s(TopoDS.Edge(edge))
         ),
-        solid_count=len(solids),
+        solid_count=len(_subshapes(shape, TopAbs_ShapeEnum.TopAbs_SOLID)),
     )
 
 
@@ -126,11 +125,11 @@ def _subshapes(shape: TopoDS_Shape, kind: TopAbs_ShapeEnum) -> list[TopoDS_Shape
     return [found.FindKey(i) for i in range(1, found.Extent() + 1)]
 
 
-def _loose_faces(faces: list[TopoDS_Face], solids: list[TopoDS_Shape]) -> bool:
+def _loose_faces(shape: TopoDS_Shape, solids: list[TopoDS_Shape]) -> bool:
     in_solids = IndexedMap_TopoDS_Shape_TopTools_ShapeMapHasher()
     for solid in solids:
         TopExp.MapShapes_s(solid, TopAbs_ShapeEnum.TopAbs_FACE, in_solids)
-    return in_solids.Extent() < len(faces)
+    return in_solids.Extent() < len(_subshapes(shape, TopAbs_ShapeEnum.TopAbs_FACE))
 
 
 def _by_type(kinds: Iterable[str]) -> dict[str, int]:

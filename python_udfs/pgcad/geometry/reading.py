@@ -15,11 +15,17 @@ from pgcad.geometry.formats import CLOUDS, STEP, check_format
 from pgcad.geometry.limits import check_extent, check_file_bytes
 from pgcad.geometry.mesh import load_scene, scene_names, scene_surface, scene_unit
 from pgcad.geometry.points import check_cloud, oriented_points, read_cloud, thinned
-from pgcad.geometry.properties import Properties, cloud_properties, shape_properties, surface_properties
+from pgcad.geometry.properties import (
+    Properties,
+    cloud_properties,
+    is_closed,
+    shape_properties,
+    surface_properties,
+)
 from pgcad.geometry.sampling import sample_surface
-from pgcad.geometry.step import kernel_errors, read_step
+from pgcad.geometry.step import StepModel, kernel_errors, read_step
 from pgcad.geometry.surface import Surface
-from pgcad.geometry.tessellate import tessellate
+from pgcad.geometry.tessellate import triangles_of, triangulate
 from pgcad.geometry.units import MILLIMETRES, unit_name
 
 
@@ -55,9 +61,9 @@ def read(data: bytes, fmt: str, units: str | None = None, with_brep: bool = Fals
 
 
 def _read_step(data: bytes, with_brep: bool) -> Reading:
-    model = read_step(data)
+    model = _triangulated(data)
     with kernel_errors():
-        surface = tessellate(model)
+        surface = triangles_of(model)
         faces = faces_of(model.shape)
         properties = shape_properties(model.shape, faces)
         brep = brep_graph(faces) if with_brep else None
@@ -72,6 +78,20 @@ def _read_step(data: bytes, with_brep: bool) -> Reading:
         tree=model.tree,
         brep=brep,
     )
+
+
+def _triangulated(data: bytes) -> StepModel:
+    """A STEP file, with the slow repairs if it needs them: not if without them the shape is closed and the mesher has
+    nothing against it.
+    """
+    model = read_step(data, slow_repairs=False)
+    with kernel_errors():
+        if is_closed(model.shape) and triangulate(model.shape):
+            return model
+    model = read_step(data)
+    with kernel_errors():
+        triangulate(model.shape)
+    return model
 
 
 def _read_mesh(data: bytes, fmt: str, units: str | None) -> Reading:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from OCP.collections import Sequence_TCollection_AsciiString, Sequence_TDF_Label
+from OCP.collections import (
+    DataMap_TCollection_AsciiString_TCollection_AsciiString,
+    Sequence_TCollection_AsciiString,
+    Sequence_TDF_Label,
+)
 from OCP.IFSelect import IFSelect_ReturnStatus
 from OCP.Interface import Interface_Static
 from OCP.Message import Message
 from OCP.Standard import Standard_OutOfMemory
 from OCP.STEPCAFControl import STEPCAFControl_Reader
 from OCP.STEPControl import STEPControl_Controller
-from OCP.TCollection import TCollection_ExtendedString
+from OCP.TCollection import TCollection_AsciiString, TCollection_ExtendedString
 from OCP.TDataStd import TDataStd_Name
 from OCP.TDF import TDF_Label
 from OCP.TDocStd import TDocStd_Document
@@ -71,6 +75,20 @@ _WHOLES = (
     TopAbs_ShapeEnum.TopAbs_SOLID,
     TopAbs_ShapeEnum.TopAbs_SHELL,
 )
+_SLOW_REPAIRS = (
+    "FixIntersectingEdgesMode",
+    "FixIntersectingWiresMode",
+    "FixLackingMode",
+    "FixLoopWiresMode",
+    "FixNonAdjacentIntersectingEdgesMode",
+    "FixNotchedEdgesMode",
+    "FixSelfIntersectingEdgeMode",
+    "FixSelfIntersectionMode",
+    "FixSmallAreaWireMode",
+    "FixSplitFaceMode",
+    "FixTailMode",
+)
+"""Of OpenCASCADE's ShapeFix: they look at every pair of edges of a face, for borders that cross or have gaps."""
 MAX_DEPTH = 200
 """Levels of an assembly: they are gone through recursively."""
 _UNREADABLE_HINT = "Open the file in a CAD program and export it again as STEP AP203, AP214 or AP242."
@@ -100,8 +118,8 @@ class StepModel:
     None when there is a single component."""
 
 
-def read_step(data: bytes) -> StepModel:
-    """Read a STEP file.
+def read_step(data: bytes, slow_repairs: bool = True) -> StepModel:
+    """Read a STEP file; without `slow_repairs`, borders of faces that cross or have gaps stay as they are.
 
     Raises CadError 22023 when it cannot be read or holds no shape, 54000 when it is over a limit.
     """
@@ -113,6 +131,8 @@ def read_step(data: bytes) -> StepModel:
     document = TDocStd_Document(TCollection_ExtendedString("XmlXCAF"))
     with kernel_errors():
         status = reader.ReadStream("part.step", io.BytesIO(data))
+        if not slow_repairs:
+            _leave_out(reader, _SLOW_REPAIRS)
         done = status == IFSelect_ReturnStatus.IFSelect_RetDone and reader.Transfer(document)
     if not done:
         reason = "it is damaged or holds no product" if b"END-ISO-10303-21" in data else "it is cut off before its end"
@@ -123,6 +143,14 @@ def read_step(data: bytes) -> StepModel:
     check_count(placed_faces(shape), MAX_FACES, "faces", _FACES_HINT)
     components, names, tree = _walk(document)
     return StepModel(document, shape, components, names, _unit(reader), tree if len(components) > 1 else None)
+
+
+def _leave_out(reader: STEPCAFControl_Reader, repairs: Sequence[str]) -> None:
+    """To be called after the file is read: reading it sets the parameters anew."""
+    parameters = DataMap_TCollection_AsciiString_TCollection_AsciiString()
+    for repair in repairs:
+        parameters.Bind(TCollection_AsciiString(f"FixShape.{repair}"), TCollection_AsciiString("0"))
+    reader.SetShapeFixParameters(parameters)
 
 
 def _check_text(data: bytes) -> None:

@@ -25,17 +25,29 @@ ANGULAR_DEFLECTION_RAD = 0.5
 """Keeps small holes in large plates round: at least 13 segments a circle."""
 
 
+def triangulate(shape: TopoDS_Shape, coarseness: float = 1.0) -> bool:
+    """Give the faces of a shape their triangles, and say whether the mesher had nothing against any of them;
+    `coarseness` multiplies how far triangles may deviate, in length and angle.
+
+    Raises CadError 22023 for a shape that is too large.
+    """
+    deflection_mm = float(np.clip(_diagonal_mm(shape) * RELATIVE_DEFLECTION, MIN_DEFLECTION_MM, MAX_DEFLECTION_MM))
+    angle_rad = min(ANGULAR_DEFLECTION_RAD * coarseness, 1.5)
+    mesher = BRepMesh_IncrementalMesh(shape, deflection_mm * coarseness, False, angle_rad, False)
+    return mesher.GetStatusFlags() == 0
+
+
 def tessellate(model: StepModel, coarseness: float = 1.0) -> Surface:
-    """Triangles of all components where they are placed, with the colours of their faces; `coarseness` multiplies how
-    far they may deviate, in length and angle.
+    """`triangulate` and `triangles_of` in one."""
+    triangulate(model.shape, coarseness)
+    return triangles_of(model)
+
+
+def triangles_of(model: StepModel) -> Surface:
+    """What `triangulate` made of all components, where they are placed, with the colours of their faces.
 
     Raises CadError 22023 when nothing of the file has a surface (points and curves only).
     """
-    deflection_mm = float(
-        np.clip(_diagonal_mm(model.shape) * RELATIVE_DEFLECTION, MIN_DEFLECTION_MM, MAX_DEFLECTION_MM)
-    )
-    angle_rad = min(ANGULAR_DEFLECTION_RAD * coarseness, 1.5)
-    BRepMesh_IncrementalMesh(model.shape, deflection_mm * coarseness, False, angle_rad, False)
     faces: list[Surface] = []
     triangles = 0
     for component in model.components:

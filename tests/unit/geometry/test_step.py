@@ -8,7 +8,9 @@ import math
 
 import numpy as np
 import pytest
-from build123d import Box, Color, Compound, Cylinder, Pos, Rectangle, Rot, Shape, Sphere, Torus, Wire
+from build123d import Box, Color, Compound, Cylinder, Face, Pos, Rectangle, Rot, Shape, Solid, Sphere, Torus, Wire
+from OCP.BRepBuilderAPI import BRepBuilderAPI_MakeFace, BRepBuilderAPI_MakePolygon
+from OCP.gp import gp_Pln, gp_Pnt
 from pgcad.client import HEADER_LIMIT, pack
 from pgcad.errors import CadError
 from pgcad.geometry import reading
@@ -166,6 +168,17 @@ def test_a_sheet_without_a_solid_is_searchable(to_step):
     assert report["closed"] is False and report["solid_count"] == 0
     assert report["volume_mm3"] is None and report["principal_moments_mm5"] is None
     assert report["area_mm2"] == pytest.approx(200) and report["size_mm"] == pytest.approx([0, 10, 20])
+
+
+@pytest.mark.parametrize("solid", [False, True], ids=["face", "prism"])
+def test_borders_that_cross_are_repaired(solid, to_step):
+    polygon = BRepBuilderAPI_MakePolygon(gp_Pnt(0, 0, 0), gp_Pnt(30, 20, 0), gp_Pnt(30, 0, 0), gp_Pnt(0, 20, 0), True)
+    bow_tie = Face(BRepBuilderAPI_MakeFace(gp_Pln(), polygon.Wire(), True).Face())
+    part = Solid.extrude(bow_tie, (0, 0, 10)) if solid else bow_tie
+    found = reading.read(to_step(part), "step")
+    sides_mm2 = 10 * (2 * 20 + 2 * math.hypot(30, 20)) if solid else 0
+    assert found.properties.area_mm2 == pytest.approx(300 * (1 + solid) + sides_mm2, rel=1e-6)
+    assert found.shape.areas_mm2.sum() == pytest.approx(found.properties.area_mm2, rel=1e-6)
 
 
 def test_a_wireframe_is_refused(to_step):

@@ -54,6 +54,7 @@ packages() {
         echo python3-venv
         # VTK renders off-screen through EGL
         echo libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri libx11-6 libxcursor1 libexpat1
+        echo libjemalloc2
     fi
     if has server; then
         echo postgresql "postgresql-${major:-NN}" "postgresql-plpython3-${major:-NN}"

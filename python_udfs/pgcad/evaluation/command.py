@@ -120,7 +120,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _numbers(space: CadSpace, gallery: Gallery, rows: torch.Tensor) -> dict[str, tuple[list[str], list[bool]]]:
     captions = [gallery.rows[row].caption for row in rows.tolist()]
-    found = right_numbers(text_vectors(space, captions) @ gallery.fused.T, captions, gallery.rows)
+    best = (text_vectors(space, captions) @ gallery.fused.T).argmax(1).tolist()
+    found = right_numbers(captions, [gallery.rows[row] for row in best])
     families = [gallery.families[row] for row in rows.tolist()]
     return {role: ([families[i] for i in which.tolist()], hits) for role, (which, hits) in found.items()}
 

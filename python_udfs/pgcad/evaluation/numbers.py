@@ -18,13 +18,13 @@ ROLES = ("pitch_mm", "pins", "thread_mm", "length_mm")
 _TOLERANCE = 0.02
 
 
-def right_numbers(scores: Tensor, queries: Sequence[str], rows: Sequence[Row]) -> dict[str, tuple[Tensor, list[bool]]]:
-    """Per role, and for all of a query's numbers at once (`all`): which queries name it, and whether the best of the
-    `rows` by `scores` (queries, rows) has every number that they name.
+def right_numbers(queries: Sequence[str], best: Sequence[Row | None]) -> dict[str, tuple[Tensor, list[bool]]]:
+    """Per role, and for all of a query's numbers at once (`all`): which queries name it, and whether the first hit of
+    each, None where nothing was found, has every number that they name.
     """
     found: dict[str, tuple[list[int], list[bool]]] = {role: ([], []) for role in (*ROLES, "all")}
-    for number, (query, best) in enumerate(zip(queries, scores.argmax(1).tolist(), strict=True)):
-        asked, has = quantities(query), numbers_of(rows[best])
+    for number, (query, hit) in enumerate(zip(queries, best, strict=True)):
+        asked, has = quantities(query), numbers_of(hit) if hit else {}
         right = {role: _holds(asked[role], has.get(role, [])) for role in ROLES if asked.get(role)}
         if right:
             right["all"] = all(right.values())

@@ -82,7 +82,7 @@ def row(name: str, caption: str) -> Row:
 def test_the_first_hit_must_have_every_number_that_was_asked_for() -> None:
     rows = [row("a_2x05_P2.54mm", "header, 2x05, 2.54mm pitch"), row("b_2x05_P2.00mm", "header, 2x05, 2.00mm pitch")]
     queries = ["10 pins, pitch 2.54 mm", "10 pins, pitch 2.54 mm", "a header"]
-    found = right_numbers(torch.tensor([[0.9, 0.1], [0.1, 0.9], [0.5, 0.4]]), queries, rows)
+    found = right_numbers(queries, [rows[0], rows[1], rows[0]])
     assert {role: (which.tolist(), hits) for role, (which, hits) in found.items()} == {
         "pitch_mm": ([0, 1], [True, False]),
         "pins": ([0, 1], [True, True]),

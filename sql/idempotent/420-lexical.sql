@@ -140,18 +140,20 @@ begin
             select m.model_id, (
                 select sum(t.weight)
                 from unnest(rare_terms, asked.term_weights) as t (term, weight)
-                where m.lexemes @@ t.term
+                where whole.lexemes @@ t.term
             )
             from cad._matching(filters) as m
+            cross join lateral (select m.lexemes || '' as lexemes offset 0) as whole -- unpacked once
             where m.lexemes @@ array_to_string(rare_terms, ' | ')::tsquery
             union all
             -- parts that measure rare numbers
             select m.model_id, (
                 select sum(t.weight)
                 from unnest(rare_numbers, asked.number_weights) as t (term, weight)
-                where m.numbers @@ t.term
+                where whole.numbers @@ t.term
             )
             from cad._matching(filters) as m
+            cross join lateral (select m.numbers || '' as numbers offset 0) as whole
             where m.numbers @@ nullif(array_to_string(rare_numbers, ' | '), '')::tsquery
         ) as found
         group by found.model_id

@@ -162,7 +162,8 @@ def table_rows(gallery: Gallery, asked: Asked, splits: Sequence[str]) -> Iterato
         these = np.flatnonzero(chosen)
         shares = [hit for place, hit in right.items() if chosen[place]]
         r1, r10 = hits[these].mean(0)
-        yield f"{name} | {len(these)} | {r1:.3f} | {r10:.3f} | {np.mean(shares):.3f} of {len(shares)} |"
+        numbers = f"{np.mean(shares):.3f} of {len(shares)}" if shares else "none asked for"
+        yield f"{name} | {len(these)} | {r1:.3f} | {r10:.3f} | {numbers} |"
 
 
 if __name__ == "__main__":

@@ -15,6 +15,9 @@ declare
     parts real;
     rows_to_read constant int := 600; -- what may be read to find candidates by single terms
 begin
+    if spellings = '{}' then
+        return;
+    end if;
     select s.most_common_elems::text::text[], s.most_common_elem_freqs, greatest(c.reltuples, 1)
     into known, shares, parts
     from pg_class as c

@@ -61,7 +61,7 @@ begin
                 ) as number_score
             from unnest($1) as c (model_id)
             inner join cad.model as m on m.model_id = c.model_id
-            cross join lateral ( -- unpacked once, not for every term: half the time of the rerank
+            cross join lateral ( -- unpacked once, not for every term
                 select m.lexemes || '' as lexemes, m.numbers || '' as numbers
                 offset 0
             ) as whole

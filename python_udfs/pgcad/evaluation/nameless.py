@@ -148,17 +148,22 @@ def ask(db: Database, text: str, weights: dict[str, float]) -> list[int]:
 
 
 def table_rows(gallery: Gallery, asked: Asked, splits: Sequence[str]) -> Iterator[str]:
-    """Per split, and for all: queries, recall among the first one and ten, and first hits with the right numbers."""
+    """Per split, and for several of them together: queries, recall among the first one and ten, and first hits with the
+    right numbers.
+    """
     twins = gallery.twins.numpy()
     hits = np.array(
         [[any(twins[part] == twins[row] for part in found[:first]) for first in (1, _FIRST)]
          for row, found in zip(asked.rows, asked.found, strict=True)]
     )  # fmt: skip
     best = [gallery.rows[found[0]] if found else None for found in asked.found]
-    which, held = right_numbers(asked.texts, best)["all"]
-    right = dict(zip(which.tolist(), held, strict=True))
+    numbered = right_numbers(asked.texts, best).get("all")  # absent where no query names a number
+    right = dict(zip(numbered[0].tolist(), numbered[1], strict=True)) if numbered else {}
     of_split = np.array([gallery.rows[row].split for row in asked.rows])
-    for name, chosen in [*((split, of_split == split) for split in splits), ("all", of_split != "")]:
+    groups = [(split, of_split == split) for split in splits]
+    if len(splits) > 1:
+        groups.append(("all", of_split != ""))
+    for name, chosen in groups:
         these = np.flatnonzero(chosen)
         shares = [hit for place, hit in right.items() if chosen[place]]
         r1, r10 = hits[these].mean(0)

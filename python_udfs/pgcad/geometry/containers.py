@@ -76,7 +76,12 @@ def _check_off(data: bytes) -> None:
 def _check_3mf(data: bytes) -> None:
     try:
         entries = zipfile.ZipFile(io.BytesIO(data)).infolist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError) as error:  # the third for newer zip versions
+    except (
+        zipfile.BadZipFile,
+        ValueError,
+        NotImplementedError,
+        OSError,
+    ) as error:  # the third: a zip version it does not know
         raise _broken("3mf", "it is not a whole zip archive") from error
     unpacked = sum(entry.file_size for entry in entries)
     check_count(unpacked, MAX_ARCHIVE_BYTES, "bytes once unpacked", "Export a coarser mesh.")

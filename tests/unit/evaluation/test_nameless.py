@@ -27,3 +27,10 @@ def test_answers_are_counted_by_split_and_altogether() -> None:
         "unseen_family | 1 | 0.000 | 0.000 | none asked for |",
         "all | 3 | 0.333 | 0.667 | 0.500 of 2 |",
     ]
+
+
+def test_one_split_is_not_counted_twice() -> None:
+    asked = Asked(["a box"], [3], [[3]])
+    assert list(table_rows(gallery(), asked, ["unseen_family"])) == [
+        "unseen_family | 1 | 1.000 | 1.000 | none asked for |"
+    ]

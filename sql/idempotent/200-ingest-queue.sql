@@ -24,11 +24,14 @@ set search_path from current
 as $$
 begin
     new.updated_at := now();
+    if (new.description, new.description_zh) is distinct from (old.description, old.description_zh) then
+        new.description_generated := false; -- somebody has described the part
+    end if;
     return new;
 end
 $$;
 
-comment on function cad._touch() is 'Keeps updated_at.';
+comment on function cad._touch() is 'Keeps updated_at, and whether the description is still the generated one.';
 
 create or replace trigger touch before update on cad.model
 for each row execute function cad._touch();

@@ -20,7 +20,9 @@ $$;
 comment on function cad._clean_text(text) is
 'One line of printable text: control and text-direction characters dropped, blanks collapsed. Null where nothing is left.';
 
-create or replace function cad._passage(name text, description text, description_zh text) returns text
+create or replace function cad._passage(
+    name text, description text, description_zh text, description_generated boolean
+) returns text
 language plpgsql immutable parallel safe
 set search_path from current
 as $$
@@ -30,7 +32,17 @@ declare
     english constant text := coalesce(btrim(description, blank), '');
     chinese constant text := coalesce(btrim(description_zh, blank), '');
 begin
-    -- The same as pgcad.encoders.text does; the encoder reads no further than that.
+    -- The same as pgcad.encoders.text and pgcad.geometry.text do; the encoder reads no further than that.
+    if description_generated then
+        return case
+            when title ~ '[A-Za-z\u00c0-\u024f\u0370-\u052f]{3}|[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]'
+                and rtrim(lower(title), '0123456789 .:_-') <> all (
+                    '{unnamed,compound,solid,shape,part,assembly,assem,none,mesh}'
+                )
+                and lower(title) !~ '^(open cascade|unnamed )' then left(title, 4000)
+            else ''
+        end;
+    end if;
     return left(concat_ws(
         '. ',
         case when not (starts_with(english, title) or starts_with(chinese, title)) then rtrim(title, '.') end,
@@ -40,17 +52,20 @@ begin
 end
 $$;
 
-comment on function cad._passage(text, text, text) is
-'The text that is embedded for a part: its name, unless a description begins with it, and its descriptions.';
+comment on function cad._passage(text, text, text, boolean) is
+'The text that is embedded for a part: its name, unless a description begins with it, and its descriptions. Of a part '
+'that nobody described the name alone, and nothing where that says nothing.';
 
-create or replace function cad._text_md5(name text, description text, description_zh text) returns uuid
+create or replace function cad._text_md5(
+    name text, description text, description_zh text, description_generated boolean
+) returns uuid
 language plpgsql immutable parallel safe
 set search_path from current
 as $$
 begin
-    return md5(cad._passage(name, description, description_zh))::uuid;
+    return md5(cad._passage(name, description, description_zh, description_generated))::uuid;
 end
 $$;
 
-comment on function cad._text_md5(text, text, text) is
+comment on function cad._text_md5(text, text, text, boolean) is
 'What a row of vectors remembers of the text it was made of, so that a change of the text is noticed.';

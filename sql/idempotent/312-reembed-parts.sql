@@ -18,7 +18,11 @@ begin
             where m.model_id > $1 and not exists (
                 select from %s as v
                 where v.model_id = m.model_id and v.family = m.family and v.encoder_version = $2
-                    and coalesce(v.text_md5 = cad._text_md5(m.name, m.description, m.description_zh), true)
+                    and coalesce(
+                        v.text_md5
+                        = cad._text_md5(m.name, m.description, m.description_zh, m.description_generated),
+                        true
+                    )
             )
             order by m.model_id
             limit $3
@@ -104,7 +108,11 @@ declare
 begin
     select
         jsonb_agg(jsonb_build_object(
-            'text', case when 'text' = any(inputs) then cad._passage(m.name, m.description, m.description_zh) end,
+            'text', case
+                when 'text' = any(inputs)
+                    then cad._passage(m.name, m.description, m.description_zh, m.description_generated)
+            end,
+            'described', not m.description_generated,
             'views', (select count(*) from cad.view_image as v where v.model_id = p.part and 'views' = any(inputs)),
             'points', exists (
                 select from cad.artifact as a
@@ -114,7 +122,7 @@ begin
                 select from cad.artifact as a where a.model_id = p.part and a.role = 'brep' and 'brep' = any(inputs)
             )
         ) order by p.place),
-        array_agg(cad._text_md5(m.name, m.description, m.description_zh) order by p.place)
+        array_agg(cad._text_md5(m.name, m.description, m.description_zh, m.description_generated) order by p.place)
     into announced, texts_md5
     from unnest(parts) with ordinality as p (part, place)
     left join cad.model as m on m.model_id = p.part;
@@ -163,7 +171,9 @@ declare
     made record;
 begin
     if half > 0 and (
-        select sum(octet_length(cad._passage(m.name, m.description, m.description_zh))) > most_text
+        select sum(octet_length(
+            cad._passage(m.name, m.description, m.description_zh, m.description_generated)
+        )) > most_text
         from cad.model as m
         where m.model_id = any(parts)
     ) then

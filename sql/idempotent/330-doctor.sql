@@ -175,7 +175,7 @@ begin
             select
                 count(*) filter (where v.model_id is null) as missing,
                 count(*) filter (
-                    where v.text_md5 <> cad._text_md5(m.name, m.description, m.description_zh)
+                    where v.text_md5 <> cad._text_md5(m.name, m.description, m.description_zh, m.description_generated)
                     or v.encoder_version <> $1
                 ) as stale
             from cad.model as m

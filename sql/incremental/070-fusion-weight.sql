@@ -20,10 +20,11 @@ comment on column cad.fusion_weight.fused is 'Weight of the cosine with the fuse
 comment on column cad.fusion_weight.lexical is 'Weight of the lexical score.';
 comment on column cad.fusion_weight.numbers is 'Weight of the share of the question''s numbers that the part measures, if it has any.';
 
--- A picture and a shape are best ranked by their own kind alone: docs/results/encoders/rerank.md has the measurement.
--- The rows text and multi are a judgement: every kind counts, that of the words most.
+-- A text is best ranked by what was said of the parts, or is supposed to have been, by words and by numbers; a picture
+-- and a shape by their own kind alone. docs/results/encoders has the measurements, nameless_val.md and rerank.md. The
+-- row multi is a judgement: every kind counts, that of the words most.
 insert into cad.fusion_weight (query_kind, text, image, shape, fused, lexical, numbers) values
-('text', 1, 0.5, 0.5, 0, 0.5, 0.25),
+('text', 1, 0, 0, 0, 0.5, 0.25),
 ('image', 0, 1, 0, 0, 0, 0),
 ('shape', 0, 0, 1, 0, 0, 0),
 ('multi', 1, 1, 1, 0, 0.5, 0.25);

@@ -24,11 +24,11 @@ def remote() -> Iterator[Provider]:
 
 @pytest.fixture
 def parts(db: Connection, supervised: ServiceProcess, remote: Provider) -> Connection:
-    """Six parts, and a space of that provider without vectors."""
+    """Six parts that somebody described, and a space of that provider without vectors."""
     for number in range(6):
         db.execute(
-            "insert into cad.ingest (source_uri, format, content) values (%s, 'step', %s)",
-            [f"{number}", b"part %d" % number],
+            "insert into cad.ingest (source_uri, format, content, metadata) values (%s, 'step', %s, %s)",
+            [f"{number}", b"part %d" % number, Jsonb({"description": f"box number {number}"})],
         )
     db.execute("call cad.ingest_pending()")
     encoder = {"dialect": "openai", "url": remote.url, "model": "m", "modalities": ["text"], "retries": 0, "batch": 1}
@@ -57,7 +57,8 @@ def test_a_provider_that_fails_half_way_through_a_batch(parts: Connection, remot
     assert len(remote.received) - before == 4
     assert kept(parts, "space_far") == 6
     options = Jsonb({"space": "far", "against": "text"})
-    for part, text in parts.execute("select name, cad._passage(name, description, description_zh) from cad.model"):
+    texts = "select name, cad._passage(name, description, description_zh, description_generated) from cad.model"
+    for part, text in parts.execute(texts):
         found = parts.execute("select name, text_score from cad.search_cad(%s, 1, options => %s)", [text, options])
         assert found.fetchone() == (part, pytest.approx(1, abs=2e-3))
 

@@ -149,6 +149,8 @@ class ScriptedService:
         if content == b"hang":
             return None
         vectors = [vector(b"%d" % row + content) for row in range(14)]
+        if content == b"no text":
+            vectors[0] = bytes(len(vectors[0]))
         if content == b"nan vector":
             vectors[0] = struct.pack("<f", math.nan) + vectors[0][4:]
         files = [b"mesh", b"points", b"thumbnail", *(b"view %d" % view for view in range(10)), b"".join(vectors)]

@@ -27,9 +27,10 @@ class TinySpace:
     dim, version, largest_batch = DIM, "cad-tiny", None
     modalities: frozenset[Modality] = frozenset({"text", "image", "points", "brep"})
 
-    def __init__(self, pause_s: float = 0.0) -> None:
+    def __init__(self, pause_s: float = 0.0, supposes: bool = True) -> None:
         self.pause_s = pause_s
         self.batches: list[int] = []
+        self.supposes = supposes
 
     def embed(self, kind: Kind, items: Sequence[Any]) -> Matrix:
         return np.stack([vector_of(content) for content in self._contents(kind, items)])
@@ -55,6 +56,9 @@ class TinySpace:
         total = np.sum([vector for vector in (text, image, shape, brep) if vector is not None], axis=0)
         fused: Matrix = total / np.linalg.norm(total)
         return fused
+
+    def suppose_text(self, image: Matrix, shape: Matrix, brep: Matrix | None) -> Matrix | None:
+        return vector_of(image.tobytes() + shape.tobytes()) if self.supposes else None
 
     def close(self) -> None:
         """Nothing to let go of."""

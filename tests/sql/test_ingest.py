@@ -381,3 +381,12 @@ def test_a_load_keeps_the_statistics_of_words(db: Connection, scripted: Scripted
         db.execute("reset role")
         db.execute("drop owned by filler")
         db.execute("drop role filler")
+
+
+def test_zeros_are_no_text(db: Connection, scripted: ScriptedService) -> None:
+    queue(db, b"no text", b"a bolt")
+    db.execute("call cad.ingest_pending()")
+    found = db.execute(
+        "select sha256, text_vec is null, fused_vec is null from cad.space_cad inner join cad.model using (model_id)"
+    )
+    assert set(found.fetchall()) == {(checksum(b"no text"), True, False), (checksum(b"a bolt"), False, False)}

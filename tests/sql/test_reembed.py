@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from pgcad.encoders.text import passage as passage_of
 from psycopg.types.json import Jsonb
 from service_doubles.process import eventually
 from service_doubles.scripted import ScriptedService, vector
@@ -131,6 +132,7 @@ def test_an_encoder_gets_what_it_reads(
     assert header["parts"] == [
         {
             "text": passage("brep part").decode() if "text" in sent else None,
+            "described": True,
             "views": 10 if "views" in sent else 0,
             "points": False,
             "brep": "brep" in sent,
@@ -151,8 +153,39 @@ def test_the_default_space_is_made_of_everything(db: Connection, scripted: Scrip
     scripted.version = "scripted-2"
     db.execute("call cad.reembed('cad')")
     header = scripted.headers[-1]
-    assert header["parts"] == [{"text": passage("brep part").decode(), "views": 10, "points": True, "brep": True}]
+    text = passage("brep part").decode()
+    assert header["parts"] == [{"text": text, "described": True, "views": 10, "points": True, "brep": True}]
     assert "encoder" not in header
+
+
+def test_of_a_part_that_nobody_described_the_name_is_sent(db: Connection, scripted: ScriptedService) -> None:
+    names = {b"a": "hex nut", b"b": "4-711 B", b"c": "unnamed part", b"d": "螺母"}
+    for content, name in names.items():
+        db.execute(
+            "insert into cad.ingest (source_uri, format, content, metadata) values ('x', 'step', %s, %s)",
+            [content, Jsonb({"name": name})],
+        )
+    db.execute("call cad.ingest_pending()")
+    scripted.version = "scripted-2"
+    db.execute("call cad.reembed('cad')")
+    sent = [part for part in scripted.headers[-1]["parts"] if not part["described"]]
+    assert sorted(part["text"] for part in sent) == ["", "", "hex nut", "螺母"]
+    report = {"description_generated": True, "description": "a box"}
+    assert {part["text"] for part in sent} == {passage_of({**report, "name": name}) for name in names.values()}
+
+
+def test_who_describes_a_part_makes_it_described(db: Connection, scripted: ScriptedService) -> None:
+    db.execute("insert into cad.ingest (source_uri, format, content) values ('x', 'step', 'a nut')")
+    db.execute("call cad.ingest_pending()")
+    db.execute("update cad.model set material = 'steel'")
+    assert db.execute("select description_generated from cad.model").fetchone() == (True,)
+    db.execute("update cad.model set description = 'a hex nut'")
+    assert db.execute("select description_generated from cad.model").fetchone() == (False,)
+    scripted.headers.clear()
+    db.execute("call cad.reembed('cad')")
+    [sent] = [part for header in scripted.headers for part in header.get("parts", []) if part["views"]]
+    assert sent["described"]
+    assert "a hex nut" in sent["text"]
 
 
 def test_only_what_is_missing_is_made(clip: Connection, scripted: ScriptedService) -> None:
@@ -482,7 +515,8 @@ def test_what_comes_goes_and_changes_meanwhile_is_right_at_the_end(
         clip.execute("call cad.reembed('clip', 1)")
         assert next(changes, None) is None
     rows = clip.execute(
-        "select m.name, m.family = s.family, s.text_vec, cad._passage(m.name, m.description, m.description_zh),"
+        "select m.name, m.family = s.family, s.text_vec,"
+        " cad._passage(m.name, m.description, m.description_zh, m.description_generated),"
         " s.tableoid::regclass::text like '%%bolts%%', (select count(*) from cad.space_clip_view as v"
         " where v.model_id = m.model_id) from cad.model as m left join cad.space_clip as s using (model_id) order by 1"
     ).fetchall()

@@ -181,7 +181,7 @@ def test_an_unknown_space_is_refused_before_the_service_is_asked(db: Connection,
 @pytest.fixture
 def clip(db: Connection, scripted: ScriptedService) -> Connection:
     """Six parts with vectors in the default space and in one of four dimensions, a seventh in the default one only."""
-    queue(db, *(b"part %d" % number for number in range(6)))
+    queue(db, *(b"part %d" % number for number in range(6)), description="a box")
     db.execute("call cad.ingest_pending()")
     add(db, "clip", 4, "open_clip", CLIP)
     db.execute("call cad.reembed('clip')")

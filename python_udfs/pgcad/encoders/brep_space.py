@@ -52,5 +52,9 @@ class BrepSpace:
         """With the weights of the default space; the shape of a part is its B-rep."""
         return self._cad.fuse(text=text, image=image, brep=shape if brep is None else brep)
 
+    def suppose_text(self, image: Matrix, shape: Matrix, brep: Matrix | None) -> Matrix | None:
+        """None: its shape is not that of the points, which the default space supposes texts by."""
+        return None
+
     def close(self) -> None:
         """Nothing: the towers are those of the default space."""

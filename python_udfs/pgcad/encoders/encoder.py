@@ -57,6 +57,12 @@ class Encoder(Protocol):
         """One unit vector (dim,) of those (dim,) that are given. Raises CadError 22023 when none is."""
         ...
 
+    def suppose_text(self, image: Matrix, shape: Matrix, brep: Matrix | None) -> Matrix | None:
+        """The text vector (dim,) that a part would have if somebody had described it, from its other vectors (dim,);
+        None from an encoder that cannot tell.
+        """
+        ...
+
     def close(self) -> None:
         """Let go of what others wait for, because the service ends."""
         ...

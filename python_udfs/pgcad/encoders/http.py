@@ -206,6 +206,10 @@ class HttpEncoder:
         """The normalised mean of what is given."""
         return mean_of_given(text, image, shape, brep)
 
+    def suppose_text(self, image: Matrix, shape: Matrix, brep: Matrix | None) -> Matrix | None:
+        """None: nobody knows how the texts and pictures of a provider lie to each other."""
+        return None
+
     def close(self) -> None:
         """Wait for nothing any more; only an answer that is due within `timeout_s` is still awaited."""
         self._closed.set()

@@ -165,6 +165,10 @@ class OpenClipEncoder:
         """The normalised mean of what is given."""
         return mean_of_given(text, image, shape, brep)
 
+    def suppose_text(self, image: Matrix, shape: Matrix, brep: Matrix | None) -> Matrix | None:
+        """None: what it was trained on were pictures that somebody had described."""
+        return None
+
     def close(self) -> None:
         """Nothing: a batch takes no longer than it takes."""
 

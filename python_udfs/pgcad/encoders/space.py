@@ -18,6 +18,7 @@ from pgcad.encoders.encoder import Kind, Modality
 from pgcad.encoders.fusion import FusionWeights, fuse
 from pgcad.encoders.image import ImageTower, normalised
 from pgcad.encoders.precision import short_numbers
+from pgcad.encoders.prior import TextPrior
 from pgcad.encoders.shape import CLOUD, ShapeTower, shape_features
 from pgcad.encoders.text import SentenceEncoder, TextTower
 from pgcad.errors import CadError
@@ -27,6 +28,8 @@ DIM = 512
 # On a CPU, what the widest layer makes of more pictures fits no cache and costs a page fault for every page.
 PICTURES_AT_ONCE = {"cpu": 4, "cuda": 256}
 WEIGHTS = Path(pgcad.__file__).parent / "weights" / "cad"
+PRIOR = "prior"
+"""Its name in the weights, which may come without: those of a training that has not ended do."""
 TOWERS: dict[str, type[nn.Module]] = {
     "text": TextTower,
     "image": ImageTower,
@@ -57,6 +60,7 @@ class CadSpace:
         self.image_tower: ImageTower = towers["image"]
         self.shape_tower: ShapeTower = towers["shape"]
         self.brep_tower: BrepTower = towers["brep"]
+        self.prior: TextPrior | None = towers.get(PRIOR)
 
     @classmethod
     def load(cls, weights: Path | None = None, device: str | None = None) -> CadSpace:
@@ -68,7 +72,8 @@ class CadSpace:
         tensors, fusion, sha256 = load_checkpoint(folder)
         target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         towers = {}
-        for name, tower_class in TOWERS.items():
+        classes = TOWERS | ({PRIOR: TextPrior} if PRIOR in tensors else {})
+        for name, tower_class in classes.items():
             tower = tower_class()
             try:
                 tower.load_state_dict(tensors.get(name, {}))
@@ -150,6 +155,16 @@ class CadSpace:
         if all(vector is None for vector in given):
             raise CadError("22023", "nothing to fuse", "Give a text, an image or a shape.")
         return _array(fuse(self.fusion, *(None if vector is None else torch.from_numpy(vector) for vector in given)))
+
+    @torch.inference_mode()
+    def suppose_text(
+        self, image: NDArray[np.float32], shape: NDArray[np.float32], brep: NDArray[np.float32] | None
+    ) -> NDArray[np.float32] | None:
+        """(…, 512) of (…, 512) each; None where the weights have no prior."""
+        if self.prior is None:
+            return None
+        given = (image, shape) if brep is None else (image, shape, brep)
+        return _array(self.prior(*(torch.from_numpy(vector).to(self.device) for vector in given)))
 
     def close(self) -> None:
         """Nothing: a batch takes no longer than it takes."""

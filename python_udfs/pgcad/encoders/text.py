@@ -24,6 +24,7 @@ from pgcad.encoders.precision import eight_bits
 from pgcad.encoders.quantity_features import WIDTH as QUANTITY_WIDTH
 from pgcad.encoders.quantity_features import quantity_features
 from pgcad.errors import CadError
+from pgcad.geometry.text import speaks
 
 ROLES = ("query", "passage")
 SENTENCE_WIDTH = 384
@@ -50,11 +51,14 @@ class TextFeatures:
 
 
 def passage(report: Mapping[str, Any]) -> str:
-    """The text embedded for a part: its name, description and Chinese description, as far as known.
+    """The text embedded for a part: its name, description and Chinese description, as far as known; empty where nobody
+    has said what it is. What pgcad generated says nothing that the geometry does not.
 
-    A description that begins with the name, as a generated one does, stands for both.
+    A description that begins with the name stands for both.
     """
     name, *descriptions = (str(report.get(key) or "").strip() for key in ("name", "description", "description_zh"))
+    if report.get("description_generated"):
+        return name if speaks(name) else ""
     told = any(description.startswith(name) for description in descriptions)
     return ". ".join(part.rstrip(".") for part in ("" if told else name, *descriptions) if part)
 

@@ -120,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _numbers(space: CadSpace, gallery: Gallery, rows: torch.Tensor) -> dict[str, tuple[list[str], list[bool]]]:
     captions = [gallery.rows[row].caption for row in rows.tolist()]
-    best = (text_vectors(space, captions) @ gallery.fused.T).argmax(1).tolist()
+    best = (text_vectors(space, captions) @ gallery.text.T).argmax(1).tolist()
     found = right_numbers(captions, [gallery.rows[row] for row in best])
     families = [gallery.families[row] for row in rows.tolist()]
     return {role: ([families[i] for i in which.tolist()], hits) for role, (which, hits) in found.items()}
@@ -132,7 +132,7 @@ def _families(
     queries: list[FamilyQuery] = read_family_queries(options.families)
 
     def by_geometry(text: str) -> str:
-        return gallery.families[int((text_vectors(space, [text]) @ gallery.fused.T).argmax())]
+        return gallery.families[int((text_vectors(space, [text]) @ gallery.text.T).argmax())]
 
     found = {f"geometry alone, {lang}": hits for lang, hits in right_families(queries, by_geometry).items()}
     if options.dsn:

@@ -25,9 +25,9 @@ _CHUNKS_PER_SAVE = 30
 
 @dataclass(frozen=True)
 class Gallery:
-    """n parts. Vectors made from geometry, none from text: views (n, 10, dim), image, shape, brep and fused
-    (n, dim); descriptions as pgcad makes them of nameless parts; `twins` (n,): the same number for parts whose surfaces
-    are the same, which no geometry can tell apart.
+    """n parts. Vectors made from geometry, none from words: views (n, 10, dim), image, shape, brep, and what texts are
+    compared with (n, dim); descriptions as pgcad makes them of nameless parts; `twins` (n,): the same number for parts
+    whose surfaces are the same, which no geometry can tell apart.
     """
 
     rows: list[Row]
@@ -35,7 +35,7 @@ class Gallery:
     image: Tensor
     shape: Tensor
     brep: Tensor
-    fused: Tensor
+    text: Tensor
     descriptions: list[str]
     descriptions_zh: list[str]
     twins: Tensor
@@ -62,11 +62,17 @@ def encode_gallery(space: CadSpace, rows: Sequence[Row], folder: Path, cache: Pa
         image,
         shape,
         brep,
-        fuse(space.fusion, None, image, shape, brep),
+        _text(space, image, shape, brep),
         [report["description"] for report in reports],
         [report["description_zh"] for report in reports],
         torch.from_numpy(twin_labels([load_points(folder, key) for key in keys])),
     )
+
+
+def _text(space: CadSpace, image: Tensor, shape: Tensor, brep: Tensor) -> Tensor:
+    """What search compares a text with where a part has no words: the supposed text, or else all the rest, fused."""
+    supposed = space.suppose_text(image.numpy(), shape.numpy(), brep.numpy())
+    return fuse(space.fusion, None, image, shape, brep) if supposed is None else torch.from_numpy(supposed)
 
 
 def _vectors(space: CadSpace, keys: Sequence[str], folder: Path, store: Path) -> tuple[Tensor, Tensor, Tensor]:

@@ -56,12 +56,12 @@ def text_tasks(space: CadSpace, gallery: Gallery, rows: Tensor, rng: Random) -> 
     ):
         vectors = text_vectors(space, texts)
         baseline = ranks_of(lexical_scores(texts, descriptions), rows, gallery.twins)
-        tasks.append(Task(name, rows, ranks(vectors, gallery.fused, rows, gallery.twins), baseline))
+        tasks.append(Task(name, rows, ranks(vectors, gallery.text, rows, gallery.twins), baseline))
         tasks += [
             Task(
                 f"{name}, first {dim} dimensions",
                 rows,
-                ranks(_first(vectors, dim), _first(gallery.fused, dim), rows, gallery.twins),
+                ranks(_first(vectors, dim), _first(gallery.text, dim), rows, gallery.twins),
             )
             for dim in NESTED_DIMS
         ]
@@ -118,7 +118,7 @@ def together_tasks(space: CadSpace, gallery: Gallery, questions: Questions) -> l
     rows = questions.rows[captioned]
     text = text_vectors(space, [gallery.rows[row].caption for row in rows.tolist()])
     alone = {
-        "text": text @ gallery.fused.T,
+        "text": text @ gallery.text.T,
         "picture": best_view(questions.picture[captioned], gallery.views),
         "scan": questions.scan[captioned] @ gallery.shape.T,
     }

@@ -13,7 +13,7 @@ from pgcad.geometry.describe import describe
 from pgcad.geometry.measures import short_measures
 from pgcad.geometry.reading import Reading
 from pgcad.geometry.surface import Surface, dominant_colours
-from pgcad.geometry.text import clean_name, clean_text
+from pgcad.geometry.text import UNNAMED, clean_name, clean_text, is_placeholder
 from pgcad.geometry.views import VIEWS
 
 KNOWN_METADATA = frozenset(
@@ -34,15 +34,13 @@ KNOWN_METADATA = frozenset(
     )
 )
 MAX_DESCRIPTION_CHARACTERS = 20_000
-_PLACEHOLDERS = ("open cascade", "unnamed", "compound", "solid", "shape", "part", "assembly", "assem", "none", "mesh")
-"""What exporters write where nobody gave a name; what the caller gives is a name whatever it says."""
 
 
 def make_report(reading: Reading, metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Everything known about a part. What the caller gave wins over what the file or the geometry says."""
     surface = reading.shape if isinstance(reading.shape, Surface) else None
     name = _name(reading, metadata)
-    names = [name for name in reading.names if not _is_placeholder(name)]
+    names = [name for name in reading.names if not is_placeholder(name)]
     return {
         "kind": reading.kind,
         "name": name,
@@ -64,13 +62,9 @@ def _name(reading: Reading, metadata: Mapping[str, Any]) -> str:
     given = [clean_name(metadata.get(key) or "") for key in ("name", "part_number")]
     # The database takes the name of the file from its URI, where it may be percent-encoded.
     found = [*reading.names, clean_name(unquote(str(metadata.get("file_name") or "")))]
-    meant = [name for name in given if name] + [name for name in found if name and not _is_placeholder(name)]
-    return next(iter(meant), f"unnamed {reading.kind}")
-
-
-def _is_placeholder(name: str) -> bool:
-    bare = name.lower().rstrip("0123456789 .:_-")
-    return bare in _PLACEHOLDERS or bare.startswith(_PLACEHOLDERS[0])
+    # What the caller gives is a name whatever it says.
+    meant = [name for name in given if name] + [name for name in found if name and not is_placeholder(name)]
+    return next(iter(meant), f"{UNNAMED} {reading.kind}")
 
 
 def _descriptions(reading: Reading, name: str, metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -121,8 +121,10 @@ async def analyse(header: dict[str, Any], payloads: Payloads, desk: Desk) -> Ans
         "analyse", [({"format": header["format"], "metadata": metadata}, payloads)]
     )
     report, (mesh, points, thumbnail, *view_pngs, pixels, graph) = answer["report"], parts
-    part = Part(passage(report), list(square_views(pixels)), cloud(points), unpack_graph(graph) if graph else None)
+    described, brep = not report["description_generated"], unpack_graph(graph) if graph else None
+    part = Part(passage(report), described, list(square_views(pixels)), cloud(points), brep)
     [vectors] = await embed_all([part], desk)
+    vectors = {"text": np.zeros(desk.encoder.dim, np.float32), **vectors}  # zeros: of no text
     header_out = {"version": desk.encoder.version, "dim": desk.encoder.dim, "report": report}
     return header_out, [mesh, points, thumbnail, *view_pngs, _bytes(np.stack(list(vectors.values()))), graph]
 

@@ -23,9 +23,12 @@ MAX_PARTS = 64
 
 @dataclass(frozen=True)
 class Part:
-    """What a part's vectors are made of, as far as it is known."""
+    """What a part's vectors are made of, as far as it is known. What people said of a part that nobody described is no
+    more than its name.
+    """
 
     text: str | None
+    described: bool
     views: list[Pixels]
     points: Matrix | None
     """(2048, 6): mm and unit normals."""
@@ -57,6 +60,7 @@ async def stored_part(announced: dict[str, Any], files: Iterator[bytes], desk: D
     takes = desk.encoder.modalities
     return Part(
         announced.get("text"),
+        bool(announced.get("described", True)),
         await decoded(pngs, desk) if "image" in takes else [],
         cloud(points) if points is not None and "points" in takes else None,
         unpack_graph(brep) if brep is not None and "brep" in takes else None,
@@ -67,19 +71,33 @@ async def embed_all(parts: Sequence[Part], desk: Desk) -> list[dict[str, Matrix]
     """The vectors of each part by name: text, image, shape, fused, view 0 …, as far as the encoder makes them.
 
     The shape is that of the points; of an encoder without them, that of the B-rep; without either, the pictures.
+    The text of a part that nobody described is what the encoder supposes, together with its name.
     """
     takes = desk.encoder.modalities
     texts = await _encode_each("passage", [_some(part.text or None) if "text" in takes else [] for part in parts], desk)
     views = await _encode_each("image", [part.views if "image" in takes else [] for part in parts], desk)
     points = await _encode_each("points", [_some(part.points) if "points" in takes else [] for part in parts], desk)
     breps = await _encode_each("brep", [_some(part.brep) if "brep" in takes else [] for part in parts], desk)
+    seen = zip(views, points, breps, strict=True)
+    known = zip(parts, texts, seen, strict=True)
+    texts = [text if part.described else _with_supposed(text, *seen, desk.encoder) for part, text, seen in known]
     return [_named(*vectors, desk.encoder) for vectors in zip(texts, views, points, breps, strict=True)]
 
 
-def _named(text: Matrix, views: Matrix, points: Matrix, brep: Matrix, encoder: Encoder) -> dict[str, Matrix]:
-    """The vectors of one part, from n × dim rows of each kind; n is 0 for what it lacks, else 1 but for views."""
-    drawn = mean_direction(views) if len(views) else None
-    given = {"text": _first(text), "image": drawn, "shape": _first(points), "brep": _first(brep)}
+def _with_supposed(texts: Matrix, views: Matrix, points: Matrix, brep: Matrix, encoder: Encoder) -> Matrix:
+    """The text vectors (n, dim), and the one that the encoder supposes of the geometry, if it can."""
+    if not len(views) or not len(points):
+        return texts
+    supposed = encoder.suppose_text(mean_direction(views), points[0], _first(brep))
+    return np.vstack([texts, *_some(supposed)])
+
+
+def _named(texts: Matrix, views: Matrix, points: Matrix, brep: Matrix, encoder: Encoder) -> dict[str, Matrix]:
+    """The vectors of one part, from n × dim rows of each kind; n is 0 for what it lacks, else 1 but for texts and
+    views.
+    """
+    text, drawn = (mean_direction(rows) if len(rows) else None for rows in (texts, views))
+    given = {"text": text, "image": drawn, "shape": _first(points), "brep": _first(brep)}
     if all(vector is None for vector in given.values()):
         return {}
     shape = given["shape"]

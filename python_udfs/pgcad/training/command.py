@@ -26,6 +26,7 @@ from pgcad.training.card import CARD_FILE, Circumstances, write_card
 from pgcad.training.dataset import Dataset
 from pgcad.training.device import CHOICES, chosen_device
 from pgcad.training.fingerprint import fingerprint
+from pgcad.training.finish import finish
 from pgcad.training.fit import FitOptions, RunOptions, fit
 from pgcad.training.image_lessons import taught_image_tower
 from pgcad.training.kicad import kicad_dataset
@@ -88,11 +89,13 @@ def _train(options: argparse.Namespace, command: str) -> int:
     with monitor:
         standing = fit(towers, material, chosen, run, monitor)
     epochs = options.graph_epochs + options.epochs
+    if standing.epoch == epochs:
+        standing = finish(towers, material, start.towers, options.out, standing)
     made = Circumstances(command, start.name, options.data_licence, asdict(chosen), epochs, device.type)
     write_card(options.out, dataset, standing, made)
     print(f"validation {standing.before.score:.3f} before, {standing.best.score:.3f} now; weights in {options.out}")
     if standing.epoch < epochs:
-        print(f"Stopped after {standing.epoch} of {epochs} epochs; the same command with --resume goes on.")
+        print(f"Stopped after {standing.epoch} of {epochs} epochs; the same command with --resume completes them.")
     else:
         run.state.unlink(missing_ok=True)
     return 0

@@ -15,10 +15,11 @@ from pgcad.corpus.records import load_points
 from pgcad.corpus.twins import twin_labels
 from pgcad.encoders.checkpoint import state_sha256
 from pgcad.encoders.image import ImageTower
-from pgcad.training.image import Album, ImageOptions, ImageStudent, nearest_views, train_images
-from pgcad.training.material import labels
+from pgcad.training.image import Album, ImageOptions, ImageStudent, begin_classes, train_images
 from pgcad.training.pictures import load_pictures
 from pgcad.training.towers import load_tower
+
+_SIDE = 160  # of the pictures; with those of 224 that are asked later, there is time for half as many lessons
 
 
 def taught_image_tower(
@@ -34,7 +35,7 @@ def taught_image_tower(
     It begins with the weights `start` (by tower), or with ImageNet's. Raises CadError 55000 for weights
     that do not fit.
     """
-    student = ImageStudent()
+    student = ImageStudent(len(parts))
     if start is not None:
         load_tower(student.tower, "image", start)
     if not minutes:
@@ -45,11 +46,11 @@ def taught_image_tower(
     had = _restore(file, student)
     if had < minutes:
         album = Album(
-            load_pictures(parts, file.with_name(f"{digest}.pictures"), workers),
-            nearest_views([part.key for part in parts]),
-            labels([part.family for part in parts]),
+            load_pictures(parts, _SIDE, file.with_name(f"{digest}.pictures"), workers),
             torch.from_numpy(twin_labels([load_points(part.folder, part.key) for part in parts])),
         )
+        if not had:
+            begin_classes(student, album)
         options = ImageOptions(seed=seed, minutes=minutes)
         train_images(student, album, options, had, lambda so_far: _store(file, student, so_far))
     return student.tower.eval()

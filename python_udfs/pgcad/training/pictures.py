@@ -5,6 +5,7 @@ happen to a picture before somebody searches with it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from torch.nn.functional import affine_grid, avg_pool2d, grid_sample, interpolat
 
 from pgcad.corpus.parts import Part
 from pgcad.corpus.records import RANDOM_LOOKS, VIEWS_PER_LOOK, load_record
-from pgcad.encoders.image import SIDE, frame
+from pgcad.encoders.image import frame
 from pgcad.geometry.views import VIEWS
 
 CANONICAL = len(VIEWS)
@@ -30,26 +31,27 @@ _WARP = 0.02
 _WARP_GRID = 6
 
 
-def load_pictures(parts: Sequence[Part], file: Path, workers: int) -> NDArray[np.uint8]:
-    """(n, PICTURES, 224, 224) grey, canonical views first; mapped from `file`, which is made when it is not there."""
-    shape = (len(parts), PICTURES, SIDE, SIDE)
+def load_pictures(parts: Sequence[Part], side: int, file: Path, workers: int) -> NDArray[np.uint8]:
+    """(n, PICTURES, side, side) grey, canonical views first; mapped from `file`, which is made when it is not there."""
+    shape = (len(parts), PICTURES, side, side)
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(".partial")
-        pictures = np.memmap(partial, np.uint8, "w+", shape=shape)
+        unfinished = file.with_suffix(".partial")
+        pictures = np.memmap(unfinished, np.uint8, "w+", shape=shape)
         with get_context("spawn").Pool(workers) as pool:
-            for row, views in enumerate(pool.imap(_framed, parts, chunksize=8)):
+            for row, views in enumerate(pool.imap(partial(_framed, side), parts, chunksize=8)):
                 pictures[row] = views
                 if row % 500 == 0:
                     print(f"pictures {row}/{len(parts)}", flush=True)
         pictures.flush()
-        partial.rename(file)
+        unfinished.rename(file)
     return np.memmap(file, np.uint8, "r", shape=shape)
 
 
-def _framed(part: Part) -> NDArray[np.uint8]:
+def _framed(side: int, part: Part) -> NDArray[np.uint8]:
     views = load_record(part.folder, part.key).views()
-    return np.stack([frame(view)[..., 1] for view in views])
+    pictures = torch.from_numpy(np.stack([frame(view)[..., 1] for view in views]))
+    return interpolate(pictures.unsqueeze(1), (side, side), mode="bilinear", antialias=True).squeeze(1).numpy()
 
 
 def disturbed(pictures: Tensor, generator: torch.Generator) -> Tensor:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from itertools import product
 from statistics import fmean
 
+import torch
 from torch import Tensor
 
 from pgcad.encoders.fusion import FusionWeights, fuse
+from pgcad.encoders.prior import TextPrior
 from pgcad.evaluation.ranking import mean_by_family, ranks, ranks_of, recall
 from pgcad.evaluation.tasks import best_view
 from pgcad.geometry.views import VIEWS
@@ -52,10 +54,13 @@ class Validation:
         }
 
 
-def validate(towers: Towers, material: Material, seen: Seen | None) -> tuple[FusionWeights, Validation]:
-    """The fusion weights that find the most captions' parts, over queries and families, and all recalls with them."""
+def validate(
+    towers: Towers, material: Material, seen: Seen | None, prior: TextPrior | None = None
+) -> tuple[FusionWeights, Validation]:
+    """The fusion weights that find the most captions' parts, over queries and families, and all recalls with them; with
+    a `prior`, captions are looked for among the texts that it supposes, as search does.
+    """
     towers.eval()
-    targets, twins = material.targets, material.validation.twins
     text = text_vectors(towers.text, material.queries)
     own, *given = (_shapes(towers, material, seen, variant) for variant in range(VARIANTS))
     brep = brep_vectors(towers.brep, material.validation, seen.validation_brep if seen else None)
@@ -65,11 +70,24 @@ def validate(towers: Towers, material: Material, seen: Seen | None) -> tuple[Fus
     found: dict[FusionWeights, tuple[float, float, float]] = {}
     for image_weight, brep_weight in product(_WEIGHT_GRID, _WEIGHT_GRID):
         weights = FusionWeights(text=1.0, image=image_weight, shape=1.0, brep=brep_weight)
-        rank = ranks(text, fuse(weights, None, image, own, brep), targets, twins)
-        found[weights] = (recall(rank, 10), mean_by_family((rank < 10).tolist(), material.families), recall(rank, 1))
+        found[weights] = _captions(text, fuse(weights, None, image, own, brep), material)
     best = max(found, key=lambda weights: (sum(found[weights][:2]), found[weights][2]))
+    captions = found[best] if prior is None else _captions(text, _supposed(prior, image, own, brep), material)
+    targets, twins = material.targets, material.validation.twins
     recalls = [recall(ranks(other[targets], own, targets, twins), 1) for other in given]
-    return best, Validation(*found[best], picture=_pictures(views, material), shapes=tuple(recalls))
+    return best, Validation(*captions, picture=_pictures(views, material), shapes=tuple(recalls))
+
+
+def _captions(text: Tensor, gallery: Tensor, material: Material) -> tuple[float, float, float]:
+    """Among the first ten, over queries and over families, and as the first."""
+    rank = ranks(text, gallery, material.targets, material.validation.twins)
+    return recall(rank, 10), mean_by_family((rank < 10).tolist(), material.families), recall(rank, 1)
+
+
+@torch.no_grad()
+def _supposed(prior: TextPrior, image: Tensor, shape: Tensor, brep: Tensor) -> Tensor:
+    """Texts (n, dim); rows of `brep` that are 0 are of parts without one."""
+    return torch.where(brep.any(1, keepdim=True), prior(image, shape, brep), prior(image, shape))
 
 
 def _shapes(towers: Towers, material: Material, seen: Seen | None, variant: int) -> Tensor:

@@ -11,7 +11,8 @@ import pytest
 import torch
 from pgcad.encoders.checkpoint import SUMS_FILE, TOWERS_FILE, load_checkpoint, save_checkpoint
 from pgcad.encoders.fusion import FusionWeights
-from pgcad.encoders.space import TOWERS, WEIGHTS, CadSpace
+from pgcad.encoders.prior import TextPrior
+from pgcad.encoders.space import PRIOR, TOWERS, WEIGHTS, CadSpace
 from pgcad.encoders.text import passage
 from pgcad.errors import CadError
 from unit.encoders.conftest import box_cloud
@@ -160,13 +161,52 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
 
 
 def test_shipped_weights_are_small_and_have_a_card() -> None:
-    assert sum(file.stat().st_size for file in WEIGHTS.iterdir()) < 30e6
+    assert sum(file.stat().st_size for file in WEIGHTS.iterdir()) < 35e6
     assert (WEIGHTS / "MODEL_CARD.md").is_file()
+    assert PRIOR in load_checkpoint(WEIGHTS)[0]
 
 
 def test_passage_joins_what_is_known() -> None:
     report = {"name": "Hex nut M8.", "description": None, "description_zh": "六角螺母"}
     assert passage(report) == "Hex nut M8. 六角螺母"
     assert passage({"name": None}) == ""
-    generated = {"name": "N-8", "description": "N-8. Part, 1 face.", "description_zh": "N-8。零件，1 个面。"}
-    assert passage(generated) == "N-8. Part, 1 face. N-8。零件，1 个面。"
+    known = {"name": "N-8", "description": "N-8. Part, 1 face.", "description_zh": "N-8。零件，1 个面。"}
+    assert passage(known) == "N-8. Part, 1 face. N-8。零件，1 个面。"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("Hex nut 8", "Hex nut 8"),
+        ("六角螺母", "六角螺母"),
+        ("гайка", "гайка"),
+        ("N-8", ""),
+        ("100_4711-B", ""),
+        ("unnamed part", ""),
+    ],
+)
+def test_of_a_part_that_nobody_described_the_name_is_said_where_it_has_a_word(name: str, said: str) -> None:
+    generated = {"name": name, "description": f"{name}. Part, 1 face.", "description_zh": f"{name}。零件，1 个面。"}
+    assert passage({**generated, "description_generated": True}) == said
+
+
+def test_a_prior_supposes_texts_of_what_is_known(untrained: Path, tmp_path: Path) -> None:
+    assert CadSpace.load(untrained, "cpu").prior is None
+    towers = {name: tower() for name, tower in TOWERS.items()}
+    prior = TextPrior()
+    with torch.no_grad():
+        prior.with_brep.weight[0, 2 * 512] = 1  # the first number of the B-rep
+        prior.without_brep.weight[1, 512] = 1  # that of the shape
+    save_checkpoint(tmp_path, {**towers, PRIOR: prior}, FusionWeights(1.0, 1.0, 1.0))
+    space = CadSpace.load(tmp_path, "cpu")
+    image, shape, brep = np.eye(512, dtype=np.float32)[[0, 0, 0]]
+    first, second = np.eye(512, dtype=np.float32)[:2]
+    np.testing.assert_array_equal(space.suppose_text(image, shape, brep), first)
+    np.testing.assert_array_equal(space.suppose_text(image, shape, None), second)
+
+
+def test_a_prior_of_another_architecture_is_refused(tmp_path: Path) -> None:
+    towers = {name: tower() for name, tower in TOWERS.items()}
+    save_checkpoint(tmp_path, {**towers, PRIOR: TextPrior(64)}, FusionWeights(1.0, 1.0, 1.0))
+    with pytest.raises(CadError, match=r"the prior tower in .* does not fit"):
+        CadSpace.load(tmp_path, "cpu")

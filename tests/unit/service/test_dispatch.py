@@ -96,12 +96,48 @@ def test_stored_parts_get_the_vectors_that_their_analysis_made(backend: InlineBa
     header, payloads = ask(backend, "analyse", {"format": "step"}, b"with brep")
     analysed = rows((header, payloads), -2)
     _, points, _, *views = payloads[:13]
-    text = passage(header["report"])
-    part = {"text": text, "views": 10, "points": True, "brep": True}
+    text, described = passage(header["report"]), not header["report"]["description_generated"]
+    part = {"text": text, "described": described, "views": 10, "points": True, "brep": True}
     again = ask(backend, "embed_parts", {"parts": [part, {}, part]}, *[*views, points, GRAPH] * 2)
     names = ["text", "image", "shape", "fused", *(f"view {number}" for number in range(10))]
     assert again[0] == {"version": "cad-tiny", "dim": DIM, "rows": [names, [], names]}
     np.testing.assert_allclose(rows(again), np.vstack([analysed, analysed]), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        ({"name": "hex nut"}, b"hex nut"),
+        ({"name": "4-711 B"}, None),
+        ({"name": "\u87ba\u6bcd 8"}, "\u87ba\u6bcd 8".encode()),
+    ],
+)
+def test_what_nobody_said_of_a_part_is_supposed(
+    backend: InlineBackend, metadata: dict[str, str], said: bytes | None
+) -> None:
+    answer = ask(backend, "analyse", {"format": "step", "metadata": metadata}, b"with brep")
+    text, image, shape, fused = rows(answer, -2)[:4]
+    supposed = backend.default.encoder.suppose_text(image, shape, None)
+    assert supposed is not None
+    expected = supposed if said is None else supposed + vector_of(said)
+    np.testing.assert_allclose(text, expected / np.linalg.norm(expected), rtol=1e-5)
+    brep = vector_of(jobs.graph_of_areas(1.0, 2.0).area_mm2.tobytes())
+    np.testing.assert_allclose(fused, backend.default.encoder.fuse(text, image, shape, brep), rtol=1e-5)
+
+
+def test_a_described_part_is_what_was_said_of_it(backend: InlineBackend) -> None:
+    header = {"format": "step", "metadata": {"name": "N-8", "description": "a nut"}}
+    answer = ask(backend, "analyse", header, b"part")
+    np.testing.assert_allclose(rows(answer, -2)[0], vector_of(passage(answer[0]["report"]).encode()), rtol=1e-5)
+
+
+def test_where_nothing_is_said_and_nothing_supposed_there_is_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = InlineBackend(TinySpace(supposes=False))
+    monkeypatch.setattr(backend, "_jobs", jobs.JOBS)
+    header = {"format": "step", "metadata": {"name": "4-711 B"}}
+    text, image, shape, fused = rows(ask(backend, "analyse", header, b"part"), -2)[:4]
+    assert not text.any()
+    np.testing.assert_allclose(fused, backend.default.encoder.fuse(None, image, shape), rtol=1e-5)
 
 
 def test_of_a_part_only_what_is_known_is_embedded(backend: InlineBackend, space: TinySpace) -> None:

@@ -38,7 +38,8 @@ def rows(payload: bytes) -> np.ndarray[Any, Any]:
 
 def stored(analysed: Answer) -> tuple[dict[str, Any], list[bytes]]:
     report, (_, points, _, *views, _, graph) = analysed[0]["report"], analysed[1]
-    return {"text": passage(report), "views": 10, "points": True, "brep": True}, [*views, points, graph]
+    said = {"text": passage(report), "described": not report["description_generated"]}
+    return {**said, "views": 10, "points": True, "brep": True}, [*views, points, graph]
 
 
 def test_a_stored_part_gets_the_vectors_of_its_analysis(backend: InlineBackend, analysed: Answer) -> None:

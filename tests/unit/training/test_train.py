@@ -8,17 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pgcad.corpus.captions import TEXTS_PER_PART
 from pgcad.encoders.checkpoint import load_checkpoint, save_checkpoint
-from pgcad.encoders.fusion import FusionWeights
+from pgcad.encoders.fusion import FusionWeights, fuse
 from pgcad.encoders.shape import ShapeTower
 from pgcad.encoders.space import TOWERS, CadSpace
 from pgcad.errors import CadError
 from pgcad.training.card import CARD_FILE
 from pgcad.training.command import STATE_FILE, main
+from pgcad.training.encode import brep_vectors, image_vectors, shape_vectors, text_vectors, view_vectors
+from pgcad.training.material import Material
 from pgcad.training.towers import Towers
 from pgcad_load.cli import app
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
+from torch.nn.functional import normalize
 from typer.testing import CliRunner
 from unit.training.conftest import Vault
 
@@ -83,6 +87,25 @@ def test_the_weights_load_and_their_card_says_how_they_were_made(trained: Path, 
     assert not (trained / STATE_FILE).exists()
 
 
+def test_parts_that_nobody_described_are_supposed_to_be_what_they_are(trained: Path, material: Material) -> None:
+    space = CadSpace.load(trained, "cpu")
+    solid = (material.has_text & material.has_brep).nonzero().flatten()
+    text = text_vectors(space.text_tower, material.texts).unflatten(0, (-1, TEXTS_PER_PART)).mean(1)
+    text = text[material.text_row[solid]]
+    image = image_vectors(view_vectors(space.image_tower, material.corpus))[solid]
+    shape = shape_vectors(space.shape_tower, material.corpus)[solid]
+    brep = brep_vectors(space.brep_tower, material.corpus)[solid]
+
+    def likeness(supposed: np.ndarray | None) -> float:
+        assert supposed is not None
+        return float((torch.from_numpy(supposed) * normalize(text, dim=1)).sum(1).mean())
+
+    fused = fuse(space.fusion, None, image, shape, brep).numpy()
+    given = [vectors.numpy() for vectors in (image, shape, brep)]
+    assert likeness(space.suppose_text(given[0], given[1], given[2])) > likeness(fused)
+    assert likeness(space.suppose_text(given[0], given[1], None)) > likeness(fused)
+
+
 def test_a_finished_training_cannot_be_resumed(trained: Path, vault: Vault) -> None:
     with pytest.raises(CadError, match="no training to resume"):
         main(arguments(vault, trained, "--from", "none", "--resume"))
@@ -106,7 +129,8 @@ def test_training_begins_with_the_shipped_weights(
     monkeypatch.setattr("pgcad.training.command.WEIGHTS", trained)
     assert main(arguments(vault, tmp_path)) == 130
     shipped, _, _ = load_checkpoint(trained)
-    assert shipped.keys() == {"text", "image", "shape", "brep"}
+    assert shipped.keys() == {"text", "image", "shape", "brep", "prior"}
+    del shipped["prior"]
     for tower, tensors in shipped.items():
         assert all(torch.equal(began[f"{tower}.{name}"], tensor) for name, tensor in tensors.items())
 

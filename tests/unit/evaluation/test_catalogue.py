@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 from pgcad.corpus.split import Row
+from pgcad.evaluation.catalogue import Asked, table_rows
 from pgcad.evaluation.gallery import Gallery
-from pgcad.evaluation.nameless import Asked, table_rows
 
 
 def gallery() -> Gallery:

@@ -146,7 +146,9 @@ begin
         model_id, family, text_vec, image_vec, shape_vec, fused_vec, encoder_version, text_md5
     )
     select
-        part, m.family, case when l2_norm(vectors[1]) > 0 then vectors[1] end, vectors[2], vectors[3], vectors[4], answer.encoder_version,
+        part, m.family,
+        case when l2_norm(vectors[1]) > 0 then vectors[1] end, -- zeros: of no text
+        vectors[2], vectors[3], vectors[4], answer.encoder_version,
         cad._text_md5(m.name, m.description, m.description_zh, m.description_generated)
     from cad.model as m
     where m.model_id = part;

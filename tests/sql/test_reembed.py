@@ -159,7 +159,7 @@ def test_the_default_space_is_made_of_everything(db: Connection, scripted: Scrip
 
 
 def test_of_a_part_that_nobody_described_the_name_is_sent(db: Connection, scripted: ScriptedService) -> None:
-    names = {b"a": "hex nut", b"b": "4-711 B", b"c": "unnamed part", b"d": "螺母"}
+    names = {b"a": "hex nut", b"b": "4-711 B", b"c": "unnamed part", b"d": "螺母", b"e": "Part 7", b"f": "гайка"}
     for content, name in names.items():
         db.execute(
             "insert into cad.ingest (source_uri, format, content, metadata) values ('x', 'step', %s, %s)",
@@ -169,7 +169,7 @@ def test_of_a_part_that_nobody_described_the_name_is_sent(db: Connection, script
     scripted.version = "scripted-2"
     db.execute("call cad.reembed('cad')")
     sent = [part for part in scripted.headers[-1]["parts"] if not part["described"]]
-    assert sorted(part["text"] for part in sent) == ["", "", "hex nut", "螺母"]
+    assert sorted(part["text"] for part in sent) == ["", "", "", "hex nut", "гайка", "螺母"]
     report = {"description_generated": True, "description": "a box"}
     assert {part["text"] for part in sent} == {passage_of({**report, "name": name}) for name in names.values()}
 

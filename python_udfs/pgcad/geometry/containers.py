@@ -76,12 +76,8 @@ def _check_off(data: bytes) -> None:
 def _check_3mf(data: bytes) -> None:
     try:
         entries = zipfile.ZipFile(io.BytesIO(data)).infolist()
-    except (
-        zipfile.BadZipFile,
-        ValueError,
-        NotImplementedError,
-        OSError,
-    ) as error:  # the third: a zip version it does not know
+    # NotImplementedError is zipfile's word for a zip version that it does not know.
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError) as error:
         raise _broken("3mf", "it is not a whole zip archive") from error
     unpacked = sum(entry.file_size for entry in entries)
     check_count(unpacked, MAX_ARCHIVE_BYTES, "bytes once unpacked", "Export a coarser mesh.")

@@ -8,7 +8,7 @@ import unicodedata
 MAX_NAME_CHARACTERS = 300
 UNNAMED = "unnamed"
 """The first word of the names that pgcad gives to parts without one."""
-_PLACEHOLDERS = ("unnamed", "compound", "solid", "shape", "part", "assembly", "assem", "none", "mesh")
+_PLACEHOLDERS = (UNNAMED, "compound", "solid", "shape", "part", "assembly", "assem", "none", "mesh")
 _PLACEHOLDERS_BEGIN = ("open cascade", f"{UNNAMED} ")
 # Three Latin, Greek or Cyrillic letters on end, or one Japanese, Chinese or Korean character.
 _SPEAKING = re.compile("[A-Za-z\u00c0-\u024f\u0370-\u052f]{3}|[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]")

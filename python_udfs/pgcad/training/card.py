@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import json
 import platform
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,20 +21,36 @@ from pgcad.training.dataset import Dataset
 from pgcad.training.state import Standing
 
 CARD_FILE = "MODEL_CARD.md"
+_BEFORE = "Weights before"
 
 
 @dataclass(frozen=True)
 class Circumstances:
-    """How the weights were made: the command, what they began with, the licence of the data as the user gave it, the
-    options that decided, epochs in all, and the device.
+    """How the weights were made: the command, what they began with and how those came about, the licence of the data as
+    the user gave it, the options that decided, epochs in all, and the device.
     """
 
     command: str
     start: str
+    before: str
     data_licence: str
     options: Mapping[str, object]
     epochs: int
     device: str
+
+
+def provenance(folder: Path) -> str:
+    """What the card in `folder`, if there is one, says of the data and the training of its weights and of those before
+    them, for the card of the weights that come after.
+    """
+    card = folder / CARD_FILE
+    if not card.exists():
+        return ""
+    title, *sections = re.split("^## ", card.read_text("utf-8"), flags=re.MULTILINE)
+    name = re.search("`cad-[0-9a-f]{12}`", title)
+    own = "".join(f"### {section}" for section in sections if section.startswith(("Data\n", "Training\n")))
+    older = "".join(f"## {section}" for section in sections if section.startswith(_BEFORE))
+    return f"## {_BEFORE}{f': {name[0]}' if name else ''}\n\n{own}{older}"
 
 
 def write_card(folder: Path, dataset: Dataset, standing: Standing, made: Circumstances) -> None:
@@ -89,7 +106,7 @@ are compared with the fused vectors of the parts; now with the texts that the pr
 
 Fusion weights: {weights}.
 
-## Limits
+{made.before}## Limits
 
 These figures chose the weights, so they flatter them; measure on parts that were in neither set before relying on
 them. With few validation parts they are coarse: {queries} queries tell no difference below {1 / max(1, queries):.3f}.

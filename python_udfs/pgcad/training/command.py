@@ -22,7 +22,7 @@ from pgcad.corpus.translation import GLOSSARY, ChatTranslator, chosen_translator
 from pgcad.encoders.checkpoint import load_checkpoint
 from pgcad.encoders.space import WEIGHTS
 from pgcad.errors import CadError
-from pgcad.training.card import CARD_FILE, Circumstances, write_card
+from pgcad.training.card import CARD_FILE, Circumstances, provenance, write_card
 from pgcad.training.dataset import Dataset
 from pgcad.training.device import CHOICES, chosen_device
 from pgcad.training.fingerprint import fingerprint
@@ -44,10 +44,13 @@ _OF_SPLIT: dict[str, Any] = {"start": "none", "image_minutes": 60.0, "learning_r
 
 @dataclass(frozen=True)
 class Start:
-    """The weights a training begins with, by tower, and what they are; none for towers that know nothing yet."""
+    """The weights a training begins with, by tower, what they are and how they came about; none for towers that know
+    nothing yet.
+    """
 
     towers: Mapping[str, Mapping[str, Tensor]] | None
     name: str
+    provenance: str
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -91,7 +94,9 @@ def _train(options: argparse.Namespace, command: str) -> int:
     epochs = options.graph_epochs + options.epochs
     if standing.epoch == epochs:
         standing = finish(towers, material, start.towers, options.out, standing)
-    made = Circumstances(command, start.name, options.data_licence, asdict(chosen), epochs, device.type)
+    made = Circumstances(
+        command, start.name, start.provenance, options.data_licence, asdict(chosen), epochs, device.type
+    )
     write_card(options.out, dataset, standing, made)
     print(f"validation {standing.before.score:.3f} before, {standing.best.score:.3f} now; weights in {options.out}")
     if standing.epoch < epochs:
@@ -104,12 +109,12 @@ def _train(options: argparse.Namespace, command: str) -> int:
 def _start(choice: str, out: Path) -> Start:
     """Raises CadError 55000 for weights that cannot be used, 22023 where they would be overwritten."""
     if choice == "none":
-        return Start(None, "towers that knew nothing, the image tower with ImageNet's weights")
+        return Start(None, "towers that knew nothing, the image tower with ImageNet's weights", "")
     folder = WEIGHTS if choice == "shipped" else Path(choice)
     if folder.resolve() == out.resolve():
         raise CadError("22023", f"--from and --out are the same folder, {out}", "Give --out another folder.")
     towers, _, sha256 = load_checkpoint(folder)
-    return Start(towers, f"the weights `cad-{sha256[:12]}`")
+    return Start(towers, f"the weights `cad-{sha256[:12]}`", provenance(folder))
 
 
 def _dataset(options: argparse.Namespace) -> Dataset:

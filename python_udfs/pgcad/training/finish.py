@@ -11,7 +11,6 @@ from torch import Tensor
 from pgcad.encoders.checkpoint import load_checkpoint, save_checkpoint
 from pgcad.encoders.prior import TextPrior
 from pgcad.encoders.space import PRIOR
-from pgcad.training.fit import freeze_graph
 from pgcad.training.material import Material
 from pgcad.training.prior import solve_prior
 from pgcad.training.state import Standing
@@ -29,12 +28,10 @@ def finish(
     learned, _, _ = load_checkpoint(out)
     for name, tower in towers.named().items():
         load_tower(tower, name, learned)
-    towers.eval()
-    seen = freeze_graph(towers, material)
     prior = TextPrior()
     if start is not None and PRIOR in start:
         load_tower(prior, PRIOR, start)
-    solve_prior(prior, towers, material, seen)
-    fusion, found = validate(towers, material, seen, prior)
+    solve_prior(prior, towers, material)
+    fusion, found = validate(towers, material, None, prior)
     save_checkpoint(out, {**towers.named(), PRIOR: prior}, fusion)
     return replace(standing, best=found)

@@ -91,7 +91,7 @@ def fit(towers: Towers, material: Material, options: FitOptions, run: RunOptions
     started = time.monotonic()
     for epoch in range(standing.epoch, last):
         if epoch >= options.graph_epochs and seen is None:
-            seen = freeze_graph(towers, material)
+            seen = _freeze_graph(towers, material)
         _epoch(towers, material, optimiser, options, epoch, seen, monitor)
         if epoch < options.graph_epochs or epoch % _VALIDATE_EVERY == 0 or epoch == last - 1:
             standing = _validated(towers, material, seen, run.out, standing, epoch + 1, monitor)
@@ -121,7 +121,7 @@ def _validated(
     return standing
 
 
-def freeze_graph(towers: Towers, material: Material) -> Seen:
+def _freeze_graph(towers: Towers, material: Material) -> Seen:
     """Stop training the graph networks; returns what they see of all parts."""
     shape, brep = towers.shape, towers.brep
     for module in (shape.point, shape.fine, shape.middle, shape.wide, shape.mix, brep.grid, brep.face, brep.rounds):

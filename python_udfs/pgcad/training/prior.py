@@ -10,13 +10,13 @@ from pgcad.corpus.captions import TEXTS_PER_PART
 from pgcad.encoders.prior import TextPrior
 from pgcad.training.encode import brep_vectors, image_vectors, shape_vectors, text_vectors, view_vectors
 from pgcad.training.material import Material
-from pgcad.training.towers import Seen, Towers
+from pgcad.training.towers import Towers
 
 _SHRINKAGE = 1.0  # in parts: so many that were as the map had it before
 
 
 @torch.no_grad()
-def solve_prior(prior: TextPrior, towers: Towers, material: Material, seen: Seen) -> None:
+def solve_prior(prior: TextPrior, towers: Towers, material: Material) -> None:
     """Ridge regression, towards what `prior` holds already: from the vectors of each part that has texts to the mean
     direction of those of all its texts, in both languages.
     """
@@ -24,8 +24,8 @@ def solve_prior(prior: TextPrior, towers: Towers, material: Material, seen: Seen
     texts = text_vectors(towers.text, material.texts).unflatten(0, (-1, TEXTS_PER_PART))
     said = normalize(texts.mean(1), dim=1)[material.text_row.clamp_min(0)]
     image = image_vectors(view_vectors(towers.image, material.corpus))
-    surface = torch.cat([image, shape_vectors(towers.shape, material.corpus, seen.training[:, 0].float())], 1)
-    whole = torch.cat([surface, brep_vectors(towers.brep, material.corpus, seen.training_brep)], 1)
+    surface = torch.cat([image, shape_vectors(towers.shape, material.corpus)], 1)
+    whole = torch.cat([surface, brep_vectors(towers.brep, material.corpus)], 1)
     _regress(prior.without_brep, surface, said, material.has_text)
     _regress(prior.with_brep, whole, said, material.has_text & material.has_brep)
 

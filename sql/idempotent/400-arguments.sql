@@ -49,7 +49,7 @@ as $$
         '"auto", "exact" or "hnsw"'),
     ('options', 'weights',
         '$.type() == "object" && !exists($.keyvalue() ? (!(@.key == "text" || @.key == "image" || @.key == "shape"'
-        ' || @.key == "fused" || @.key == "lexical" || @.key == "numbers") || @.value.type() != "number" || @.value < 0 || @.value > 1e9'
+        ' || @.key == "fused" || @.key == "lexical" || @.key == "numbers" || @.key == "fit") || @.value.type() != "number" || @.value < 0 || @.value > 1e9'
         ' || @.value < 1e-9 && @.value != 0))',
         'an object of numbers, each 0 or from 1e-9 to 1e9, such as {"text": 1, "image": 0, "shape": 2, "lexical": 0.5}'),
     ('options', 'min_score', '$.type() == "number" && $.abs() <= $most && ($.abs() >= $least || $ == 0)',

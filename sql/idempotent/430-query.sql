@@ -1,5 +1,6 @@
 -- From what was asked to a cad._query: its words as lexical terms, and the vector that each stored modality is
--- compared with. A modality that the question does not have is compared with the fused vector of the question.
+-- compared with. A modality that the question does not have is compared with the fused vector of the question, but for
+-- the texts of parts where a picture and a file were asked for: vectors of texts lie apart from theirs.
 
 create or replace function cad._stored_space(name text)
 returns cad.space
@@ -138,7 +139,9 @@ begin
             using errcode = '55000',
                 hint = format('Run the encoder that made the vectors, or make them anew: call cad.reembed(%L);', stored.name);
     end if;
-    asked.text_vec := coalesce(asked.text_vec, asked.fused_vec);
+    if v is not null or num_nonnulls(image, file) < 2 then
+        asked.text_vec := coalesce(asked.text_vec, asked.fused_vec);
+    end if;
     asked.image_vec := coalesce(asked.image_vec, asked.fused_vec);
     asked.shape_vec := coalesce(asked.shape_vec, asked.fused_vec);
     return asked;

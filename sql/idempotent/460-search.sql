@@ -1,5 +1,5 @@
 -- The search engine. Every public search is cad._search with other arguments: check, encode, plan, find candidates by
--- vector and by word, rerank. It returns the hits together with the stages it went through: what explain_search shows
+-- vector and by word, rerank, and lay a file or a cloud on top of the first hits. It returns the hits together with the stages it went through: what explain_search shows
 -- is what happened.
 
 create or replace function cad._stage(stage text, started timestamptz, candidates int, detail jsonb)
@@ -25,7 +25,7 @@ stable parallel safe
 set search_path from current
 as $$
 declare
-    weights jsonb := jsonb '{"fused": 0, "text": 0, "image": 0, "shape": 0, "lexical": 0, "numbers": 0}';
+    weights jsonb := jsonb '{"fused": 0, "text": 0, "image": 0, "shape": 0, "lexical": 0, "numbers": 0, "fit": 0}';
 begin
     if asked.fused_vec is null then
         return weights || jsonb '{"lexical": 1}';
@@ -36,13 +36,17 @@ begin
     select weights || to_jsonb(f) - 'query_kind' || coalesce(options -> 'weights', '{}') into weights
     from cad.fusion_weight as f
     where f.query_kind = asked.kind;
+    if asked.text_vec is null then
+        weights := weights || jsonb '{"text": 0}';
+    end if;
     if asked.words is null then
         weights := weights || jsonb '{"lexical": 0}';
     end if;
     if asked.number_terms is null then
         weights := weights || jsonb '{"numbers": 0}';
     end if;
-    if coalesce((select sum(w.value::double precision) from jsonb_each(weights) as w), 0) = 0 then
+    -- The fit alone ranks nothing: it is a second look at what the others found.
+    if coalesce((select sum(w.value::double precision) from jsonb_each(weights - 'fit') as w), 0) = 0 then
         raise exception 'no weight is left to rank by'
             using errcode = '22023', hint = 'Give at least one of options.weights that fits the query a value above 0.';
     end if;
@@ -134,6 +138,8 @@ declare
     lexical_most int := greatest(100, k);
     candidates uuid[];
     weights jsonb;
+    looked_at constant int := 10;
+    fits real[];
 begin
     perform cad._check_k(k);
     filters := cad._check_filters(family, filters);
@@ -152,6 +158,9 @@ begin
     started := clock_timestamp();
     asked := cad._ask(space, query, image, file, format, points, part, v);
     weights := cad._weights(asked, options);
+    if file is null and points is null then
+        weights := weights || jsonb '{"fit": 0}';
+    end if;
     stages := stages || cad._stage('encode', started, null, jsonb_build_object(
         'kind', asked.kind, 'terms', asked.terms::text[], 'numbers', asked.number_terms::text[], 'weights', weights
     ));
@@ -190,10 +199,23 @@ begin
     candidates := array(
         select unnest(nearest) union select unnest(lexical) except select part
     );
-    hits := cad._rerank(candidates, asked, weights, (options ->> 'min_score')::real, k);
+    if weights -> 'fit' = '0' then
+        hits := cad._rerank(candidates, asked, weights, (options ->> 'min_score')::real, k);
+    else
+        hits := cad._rerank(candidates, asked, weights, null, greatest(k, looked_at));
+    end if;
     stages := stages || cad._stage('rerank', started, cardinality(candidates), jsonb_build_object(
         'hits', coalesce(cardinality(hits), 0)
     ));
+
+    if weights -> 'fit' <> '0' and hits is not null then
+        started := clock_timestamp();
+        fits := cad._fits(file, format, points, array(
+            select h.model_id from unnest(hits) as h order by h.rank limit looked_at
+        ));
+        hits := cad._refit(hits, fits, weights, (options ->> 'min_score')::real, k);
+        stages := stages || cad._stage('fit', started, cardinality(fits), jsonb_build_object('fits', fits));
+    end if;
 end
 $$;
 

@@ -8,6 +8,7 @@ create table cad.fusion_weight (
     fused real not null check (fused >= 0),
     lexical real not null check (lexical >= 0),
     numbers real not null check (numbers >= 0),
+    fit real not null check (fit >= 0),
     check (text + image + shape + fused + lexical + numbers > 0)
 );
 
@@ -19,15 +20,17 @@ comment on column cad.fusion_weight.shape is 'Weight of the cosine with the shap
 comment on column cad.fusion_weight.fused is 'Weight of the cosine with the fused vector.';
 comment on column cad.fusion_weight.lexical is 'Weight of the lexical score.';
 comment on column cad.fusion_weight.numbers is 'Weight of the share of the question''s numbers that the part measures, if it has any.';
+comment on column cad.fusion_weight.fit is
+'Weight of how well a part fits a file or a cloud that was given, laid on top of it; 0 for no such second look.';
 
 -- A text is best ranked by what was said of the parts, or is supposed to have been, by words and by numbers; a picture
 -- and a shape by their own kind alone. docs/results/encoders has the measurements, nameless_val.md and rerank.md. The
 -- row multi is a judgement: every kind counts, that of the words most.
-insert into cad.fusion_weight (query_kind, text, image, shape, fused, lexical, numbers) values
-('text', 1, 0, 0, 0, 0.5, 0.25),
-('image', 0, 1, 0, 0, 0, 0),
-('shape', 0, 0, 1, 0, 0, 0),
-('multi', 1, 1, 1, 0, 0.5, 0.25);
+insert into cad.fusion_weight (query_kind, text, image, shape, fused, lexical, numbers, fit) values
+('text', 1, 0, 0, 0, 0.5, 0.25, 0),
+('image', 0, 1, 0, 0, 0, 0, 0),
+('shape', 0, 0, 1, 0, 0, 0, 8),
+('multi', 1, 1, 1, 0, 0.5, 0.25, 8);
 
 -- A restore puts its rows where the script has already put the defaults: the later row wins.
 create function cad._fusion_weight_give_way() returns trigger

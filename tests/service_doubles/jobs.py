@@ -82,6 +82,16 @@ def shape_views(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
     return {}, [VIEW_PIXELS]
 
 
+def cloud_points(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
+    return {}, [np.full((2048, 6), len(payloads[0]), np.float32).tobytes()]
+
+
+def fits(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
+    """1 for the same points, less the more they differ."""
+    scan, *parts = (np.frombuffer(data, np.float32) for data in payloads)
+    return {"fits": [1 / (1 + float(np.abs(scan - part).max())) for part in parts]}, []
+
+
 def decode_image(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
     misbehave(payloads[0])
     if payloads[0] == b"view":
@@ -89,7 +99,7 @@ def decode_image(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer
     return {"shape": [1, len(payloads[0]), 1]}, [payloads[0]]
 
 
-JOBS = {job.__name__: job for job in (analyse, shape_points, shape_brep, shape_views, decode_image)}
+JOBS = {job.__name__: job for job in (analyse, shape_points, shape_brep, shape_views, cloud_points, fits, decode_image)}
 
 
 def warm() -> None:

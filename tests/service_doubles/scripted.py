@@ -5,7 +5,8 @@ It speaks the protocol of docs/design.md. A file whose content is `fail 22023` i
 `full N` is refused with 53300 the first N times, `nan report` and `nan vector` hold a number that is none; any other
 file is a part, with a B-rep where its content begins with `brep`. Vectors are a function of the content alone, as long
 as the space is said to be. `versions` names encoders of spaces. `embed_parts` makes nothing of a part whose text begins
-with `nothing`, runs `on_batch` and fails once `batches_left` is used up.
+with `nothing`, runs `on_batch` and fails once `batches_left` is used up. How well points fit is what `fits` says, 0.5
+where it says nothing.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class ScriptedService:
         self.batches_left = math.inf
         self.on_batch: Callable[[], None] = lambda: None
         self.refused: dict[bytes, int] = {}
+        self.fits: dict[bytes, float] = {}
         self._connections: list[socket.socket] = []
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(str(path))
@@ -141,6 +143,9 @@ class ScriptedService:
                 raise client.ServiceError("08006", "the provider answered 503", hint="Try again later.")
             self.on_batch()
         return {"rows": rows}, [b"".join(vectors)]
+
+    def fit(self, header: dict[str, Any], payloads: list[bytes]) -> Answer:
+        return {"fits": [self.fits.get(points, 0.5) for points in payloads[1:]]}, []
 
     def analyse(self, header: dict[str, Any], payloads: list[bytes]) -> Answer | None:
         content = payloads[0]

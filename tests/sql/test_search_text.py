@@ -234,6 +234,16 @@ def test_every_search_returns_k_ranked_hits(db: Database, call: str) -> None:
 
 
 @pytest.mark.usefixtures("named", "encoder")
+def test_a_picture_and_a_file_are_not_compared_with_texts(db: Database) -> None:
+    call = "(image => 'picture', file => 'file', format => 'step')"
+    row = db.execute(f"select detail -> 'weights' from cad.explain_search{call} where stage = 'encode'").fetchone()
+    assert row is not None
+    assert (row[0]["text"], row[0]["lexical"]) == (0, 0)
+    assert row[0]["image"] > 0 < row[0]["shape"]
+    assert db.execute(f"select text_score from cad.search_cad_multi{call}").fetchall() == [(None,)] * 10
+
+
+@pytest.mark.usefixtures("named", "encoder")
 def test_a_reader_may_search_and_sees_what_policies_allow(db: Database) -> None:
     db.execute("create role buyer")
     try:

@@ -80,8 +80,18 @@ class EfficientNetLite0(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.ended(self.begun(x, 0), 0)
+
+    def begun(self, x: Tensor, blocks: int) -> Tensor:
+        """What the stem and the first `blocks` blocks make of pictures."""
         x = relu6(self.stem(x), inplace=True)
-        for block in self.blocks:
+        for block in self.blocks[:blocks]:
+            x = block(x)
+        return x
+
+    def ended(self, x: Tensor, blocks: int) -> Tensor:
+        """Features, from what `begun` gave."""
+        for block in self.blocks[blocks:]:
             x = block(x)
         return relu6(self.last(x), inplace=True).mean((2, 3))
 

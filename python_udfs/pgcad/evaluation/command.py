@@ -89,8 +89,8 @@ def measure(space: CadSpace, gallery: Gallery, options: argparse.Namespace, seed
     tasks = [
         *text_tasks(space, gallery, captioned, rng),
         *picture_tasks(gallery, questions),
-        *shape_tasks(gallery, questions),
-        *together_tasks(space, gallery, questions),
+        *shape_tasks(gallery, questions, options.workers),
+        *together_tasks(space, gallery, questions, options.workers),
     ]
     return {
         "recall": report.figures(tasks, gallery, resampling),

@@ -27,7 +27,7 @@ _CHUNKS_PER_SAVE = 30
 class Gallery:
     """n parts. Vectors made from geometry, none from words: views (n, 10, dim), image, shape, brep, and what texts are
     compared with (n, dim); descriptions as pgcad makes them of nameless parts; `twins` (n,): the same number for parts
-    whose surfaces are the same, which no geometry can tell apart.
+    whose surfaces are the same, which no geometry can tell apart; `folder`: where the prepared parts are.
     """
 
     rows: list[Row]
@@ -39,6 +39,7 @@ class Gallery:
     descriptions: list[str]
     descriptions_zh: list[str]
     twins: Tensor
+    folder: Path
 
     @property
     def families(self) -> list[str]:
@@ -66,6 +67,7 @@ def encode_gallery(space: CadSpace, rows: Sequence[Row], folder: Path, cache: Pa
         [report["description"] for report in reports],
         [report["description_zh"] for report in reports],
         torch.from_numpy(twin_labels([load_points(folder, key) for key in keys])),
+        folder,
     )
 
 

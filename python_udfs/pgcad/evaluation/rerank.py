@@ -2,8 +2,8 @@
 
     python -m pgcad.evaluation.rerank --split FILE --models FOLDER
 
-Queries are pictures and scans of the validation rows; the gallery is every validation and training row with its
-caption. Prints recall for each mix of scores, best first.
+Queries are pictures, files and scans of the validation rows; the gallery is every validation and training row with its
+caption. Prints recall for each mix of scores, best first, and for each weight of the second look.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ from pgcad.encoders.space import CadSpace
 from pgcad.evaluation.gallery import encode_gallery
 from pgcad.evaluation.probes import probes
 from pgcad.evaluation.ranking import ranks_of, recall
-from pgcad.evaluation.tasks import best_view, encode_probes
+from pgcad.evaluation.second_look import SecondLook, look_again
+from pgcad.evaluation.tasks import SCAN, best_view, encode_probes
 
 _SHARES = (0.0, 0.1, 0.25, 0.5, 1.0)
+_FIT_WEIGHTS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = encode_probes(space, queries, probes(files, options.seed, options.workers))
     text = torch.from_numpy(space.embed_text([_passage(row) for row in rows], "passage"))
     print(f"{len(queries)} validation queries in {len(rows)} parts, {space.version}, seed {options.seed}\n")
-    picture, scan = asked.picture, asked.scan
+    picture, scan = asked.picture, asked.clouds[SCAN]
     own = {"picture": best_view(picture, gallery.views), "scan": scan @ gallery.shape.T}
     others = {
         "picture": {"text": picture @ text.T, "shape": picture @ gallery.shape.T},
@@ -54,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     for kind in own:
         show(kind, queries, own[kind], others[kind], gallery.twins)
+    for name, vectors in asked.clouds.items():
+        look = look_again(vectors @ gallery.shape.T, list(asked.points[name]), gallery, options.workers)
+        show_fit(name, queries, look, gallery.twins)
     return 0
 
 
@@ -69,6 +74,14 @@ def show(kind: str, targets: Tensor, own: Tensor, others: dict[str, Tensor], twi
     for first, ten, shares in sorted(mixes, reverse=True)[:8]:
         print(f"| {', '.join(map(str, shares))} | {first:.3f} | {ten:.3f} |")
     print()
+
+
+def show_fit(name: str, targets: Tensor, look: SecondLook, twins: Tensor) -> None:
+    """Print how often the right part comes first for each weight of how well the first hits fit."""
+    print(f"| {name}: weight of the fit | R@1 |\n|---|---|")
+    for weight in _FIT_WEIGHTS:
+        print(f"| {weight:g} | {recall(ranks_of(look.mixed(weight), targets, twins), 1):.3f} |")
+    print(flush=True)
 
 
 def _passage(row: Row) -> str:

@@ -8,6 +8,7 @@ from random import Random
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -17,8 +18,10 @@ from pgcad.evaluation.gallery import Gallery
 from pgcad.evaluation.lexical import lexical_scores
 from pgcad.evaluation.probes import SHAPE_PROBES, Probe
 from pgcad.evaluation.ranking import ranks, ranks_of
+from pgcad.evaluation.second_look import look_again
 
 NESTED_DIMS = (128, 256)
+SCAN = "scan of one side"
 _CHUNK = 64
 
 
@@ -36,13 +39,15 @@ class Task:
 
 @dataclass(frozen=True)
 class Questions:
-    """Vectors (n, dim) of what is asked for the gallery's parts `rows` (n,)."""
+    """Vectors (n, dim) of what is asked for the gallery's parts `rows` (n,); those of clouds by their names, and the
+    clouds (n, 2048, 6) themselves.
+    """
 
     rows: Tensor
     picture: Tensor
     drawing: Tensor
     clouds: dict[str, Tensor]
-    scan: Tensor
+    points: dict[str, NDArray[np.float32]]
 
 
 def text_tasks(space: CadSpace, gallery: Gallery, rows: Tensor, rng: Random) -> list[Task]:
@@ -70,21 +75,22 @@ def text_tasks(space: CadSpace, gallery: Gallery, rows: Tensor, rng: Random) -> 
 
 def encode_probes(space: CadSpace, rows: Tensor, probes: Iterable[Probe]) -> Questions:
     """Vectors of what the probes hold."""
-    pictures, drawings, scans = [], [], []
-    clouds: dict[str, list[Tensor]] = {name: [] for name in SHAPE_PROBES}
+    pictures, drawings, clouds, points = [], [], [], []
     for done, probe in enumerate(probes, 1):
         vectors = torch.from_numpy(space.embed_image([probe.picture, probe.drawing]))
         pictures.append(vectors[0])
         drawings.append(vectors[1])
-        points = np.stack([*(probe.clouds[name] for name in SHAPE_PROBES), probe.scan])
-        *of_clouds, of_scan = torch.from_numpy(space.embed_points(points))
-        for name, vector in zip(SHAPE_PROBES, of_clouds, strict=True):
-            clouds[name].append(vector)
-        scans.append(of_scan)
+        points.append(np.stack([*(probe.clouds[name] for name in SHAPE_PROBES), probe.scan]))
+        clouds.append(space.embed_points(points[-1]))
         if done % 100 == 0:
             print(f"questions {done}/{len(rows)}", flush=True)
-    stacked = {name: torch.stack(vectors) for name, vectors in clouds.items()}
-    return Questions(rows, torch.stack(pictures), torch.stack(drawings), stacked, torch.stack(scans))
+    return Questions(
+        rows,
+        torch.stack(pictures),
+        torch.stack(drawings),
+        dict(zip((*SHAPE_PROBES, SCAN), torch.from_numpy(np.stack(clouds, 1)), strict=True)),
+        dict(zip((*SHAPE_PROBES, SCAN), np.stack(points, 1), strict=True)),
+    )
 
 
 def picture_tasks(gallery: Gallery, questions: Questions) -> list[Task]:
@@ -98,21 +104,24 @@ def picture_tasks(gallery: Gallery, questions: Questions) -> list[Task]:
     ]
 
 
-def shape_tasks(gallery: Gallery, questions: Questions) -> list[Task]:
-    """Other files and scans of a part, among all parts and among those of its series."""
+def shape_tasks(gallery: Gallery, questions: Questions, workers: int) -> list[Task]:
+    """Other files and scans of a part, among all parts, among those of its series, and with a second look."""
     rows, tasks = questions.rows, []
     series = torch.from_numpy(np.unique([row.series for row in gallery.rows], return_inverse=True)[1])
     siblings = torch.bincount(series)[series[rows]] > 1
     others = series.unsqueeze(0) != series[rows].unsqueeze(1)
-    for name, vectors in {**questions.clouds, "scan of one side": questions.scan}.items():
+    for name, vectors in questions.clouds.items():
         scores = vectors @ gallery.shape.T
         tasks.append(Task(f"shape: {name}", rows, ranks_of(scores, rows, gallery.twins)))
         within = ranks_of(scores.masked_fill(others, -torch.inf), rows, gallery.twins)
         tasks.append(Task(f"shape: {name}, among its series", rows[siblings], within[siblings]))
+        again = look_again(scores, list(questions.points[name]), gallery, workers).mixed()
+        tasks.append(Task(f"shape: {name}, second look", rows, ranks_of(again, rows, gallery.twins)))
+        print(f"second look: {name}", flush=True)
     return tasks
 
 
-def together_tasks(space: CadSpace, gallery: Gallery, questions: Questions) -> list[Task]:
+def together_tasks(space: CadSpace, gallery: Gallery, questions: Questions, workers: int) -> list[Task]:
     """Text, picture and a scan of one side, alone and together, of the parts that have a caption."""
     captioned = torch.tensor([bool(gallery.rows[row].caption) for row in questions.rows.tolist()])
     rows = questions.rows[captioned]
@@ -120,9 +129,12 @@ def together_tasks(space: CadSpace, gallery: Gallery, questions: Questions) -> l
     alone = {
         "text": text @ gallery.text.T,
         "picture": best_view(questions.picture[captioned], gallery.views),
-        "scan": questions.scan[captioned] @ gallery.shape.T,
+        "scan": questions.clouds[SCAN][captioned] @ gallery.shape.T,
     }
     asked = {**alone, "text, picture and scan": torch.stack(list(alone.values())).sum(0)}
+    scans = list(questions.points[SCAN][captioned.numpy()])
+    for name in ("scan", "text, picture and scan"):
+        asked[f"{name}, second look"] = look_again(asked[name], scans, gallery, workers).mixed()
     return [Task(f"together: {name}", rows, ranks_of(scores, rows, gallery.twins)) for name, scores in asked.items()]
 
 

@@ -11,7 +11,9 @@ from pgcad.encoders.encoder import Matrix, mean_direction
 from pgcad.errors import CadError
 from pgcad.geometry.brep_graph import unpack_graph
 from pgcad.geometry.limits import check_file_size
+from pgcad.service.clouds import asked_clouds
 from pgcad.service.desk import DEFAULT_SPACE, Answer, Backend, Desk, Payloads, Request, desk_for
+from pgcad.service.fitting import fit
 from pgcad.service.parts import Part, announced_parts, cloud, decoded, embed_all, square_views, stored_part
 
 CHUNK = 32
@@ -60,8 +62,9 @@ async def embed_points(header: dict[str, Any], payloads: Payloads, desk: Desk) -
     desk.need("points", "point clouds")
 
     async def compute(missing: list[int]) -> Matrix:
-        answers = await desk.backend.geometry("cloud_points", [({}, [payloads[index]]) for index in missing])
-        return await desk.open.encode("points", [cloud(clouds) for _, [clouds] in answers])
+        return await desk.open.encode(
+            "points", await asked_clouds([(payloads[index], None) for index in missing], desk)
+        )
 
     return _matrix_answer(await _cached("points", payloads, compute, desk), desk)
 
@@ -131,7 +134,7 @@ async def analyse(header: dict[str, Any], payloads: Payloads, desk: Desk) -> Ans
 
 OPERATIONS: dict[str, Callable[[dict[str, Any], Payloads, Desk], Coroutine[Any, Any, Answer]]] = {
     operation.__name__: operation
-    for operation in (embed_text, embed_image, embed_points, embed_shape, embed_multi, embed_parts, analyse)
+    for operation in (embed_text, embed_image, embed_points, embed_shape, embed_multi, embed_parts, fit, analyse)
 }
 
 
@@ -173,8 +176,8 @@ def _shape_embedding(desk: Desk) -> Callable[[list[Request]], Awaitable[Matrix]]
     """How the encoder knows a file: by points on it, by its B-rep, or by the ten pictures of it."""
 
     async def by_points(requests: list[Request]) -> Matrix:
-        answers = await desk.backend.geometry("shape_points", requests)
-        return await desk.open.encode("points", [cloud(data) for _, [data] in answers])
+        asked = [(data, header["format"]) for header, [data] in requests]
+        return await desk.open.encode("points", await asked_clouds(asked, desk))
 
     async def by_brep(requests: list[Request]) -> Matrix:
         answers = await desk.backend.geometry("shape_brep", requests)

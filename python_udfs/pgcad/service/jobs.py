@@ -68,6 +68,14 @@ def cloud_points(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer
     return {}, [resample(cloud).astype("<f4").tobytes()]
 
 
+def fits(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
+    """Payloads: points (2048, 6) of a scan, then those of parts. Answer: how well each fits, 0 to 1."""
+    from pgcad.geometry.registration import fits as registered
+
+    scan, *parts = (np.frombuffer(data, "<f4").reshape(-1, 6) for data in payloads)
+    return {"fits": registered(scan, parts).tolist()}, []
+
+
 def decode_image(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
     """Payload: a PNG or JPEG file. Answer: its shape (height, width, 3) and the uint8 pixels, scaled down to fit."""
     from PIL import Image
@@ -80,7 +88,7 @@ def decode_image(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer
 
 
 JOBS: dict[str, Job] = {
-    job.__name__: job for job in (analyse, shape_points, shape_brep, shape_views, cloud_points, decode_image)
+    job.__name__: job for job in (analyse, shape_points, shape_brep, shape_views, cloud_points, fits, decode_image)
 }
 
 # A tetrahedron: enough to import every library, open the renderer and draw once.

@@ -1,7 +1,8 @@
 """The image backbone learns to tell parts apart by pictures of them: each part is a class, and whatever picture of it,
 from any side, under any light, drawn or shaded, must be told from those of all others.
 
-Zhai and Wu 2019, "Classification is a Strong Baseline for Deep Metric Learning".
+Zhai and Wu 2019, "Classification is a Strong Baseline for Deep Metric Learning". Pictures are small at first, which
+saves half the time of a step: Tan and Le 2021, "EfficientNetV2: Smaller Models and Faster Training", section 4.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import cross_entropy, interpolate, normalize
 
-from pgcad.encoders.image import EfficientNetLite0, ImageTower, standardised
+from pgcad.encoders.image import ImageTower, standardised
 from pgcad.training.imagenet import imagenet_backbone
 from pgcad.training.losses import NESTED_DIMS
 from pgcad.training.pictures import CANONICAL, PICTURES, disturbed
@@ -29,17 +30,18 @@ _WEIGHT_DECAY = 0.02
 _WARM_UP_STEPS, _REPORT_STEPS = 100, 50
 _HEAD_RATE = 5.0  # projection and classes begin from less than the backbone does
 _CHUNK = 64
+_FROZEN_BLOCKS = 5
+_SMALL, _SMALL_SHARE = 0.7, 0.6  # the side of the small pictures, and of the lessons that are held with them
 
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """How long and how the backbone learns; `frozen_blocks`: blocks that stay."""
+    """How long and how the backbone learns."""
 
     seed: int
     minutes: float
     batch: int = 64
     learning_rate: float = 2e-4
-    frozen_blocks: int = 5
 
 
 @dataclass(frozen=True)
@@ -59,14 +61,19 @@ class ImageStudent(nn.Module):
         super().__init__()
         self.tower = ImageTower()
         self.tower.backbone = imagenet_backbone()
+        for module in (self.tower.backbone.stem, *self.tower.backbone.blocks[:_FROZEN_BLOCKS]):
+            module.requires_grad_(False)
         self.classes = nn.Parameter(torch.zeros(parts, NESTED_DIMS[-1]))
         self.log_scale = nn.Parameter(torch.tensor(math.log(_FIRST_SCALE)))
 
     def forward(self, pictures: Tensor) -> Tensor:
         pictures = standardised(pictures.expand(-1, 3, -1, -1)).contiguous(memory_format=torch.channels_last)
+        learning, backbone = torch.is_grad_enabled(), self.tower.backbone
+        with torch.autocast("cpu", torch.bfloat16):
+            maps = backbone.begun(pictures, _FROZEN_BLOCKS)
         # Backward, bfloat16 takes longer than float32 on a CPU.
-        with torch.autocast("cpu", torch.bfloat16, enabled=not torch.is_grad_enabled()):
-            features = self.tower.backbone(pictures)
+        with torch.autocast("cpu", torch.bfloat16, enabled=not learning):
+            features = backbone.ended(maps.float() if learning else maps, _FROZEN_BLOCKS)
         return self.tower.head(features.float())
 
 
@@ -85,7 +92,6 @@ def train_images(
     they are. Prints the loss and how often the right part came first.
     """
     backbone = student.tower.backbone
-    _freeze(backbone, options.frozen_blocks)
     groups = [
         {"params": [p for p in backbone.parameters() if p.requires_grad], "rate": 1.0},
         {"params": [*student.tower.project.parameters(), student.classes, student.log_scale], "rate": _HEAD_RATE},
@@ -103,7 +109,8 @@ def train_images(
             warm = min(1.0, (step + 1) / _WARM_UP_STEPS)
             cosine = 0.5 * (1 + math.cos(math.pi * minutes / options.minutes))
             group["lr"] = options.learning_rate * group["rate"] * warm * cosine
-        loss, first = _step(student, album, rows, generator)
+        small = minutes < _SMALL_SHARE * options.minutes
+        loss, first = _step(student, album, rows, _SMALL if small else 1.0, generator)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(student.parameters(), 1.0)
@@ -121,19 +128,17 @@ def train_images(
     student.eval()
 
 
-def _freeze(backbone: EfficientNetLite0, blocks: int) -> None:
-    backbone.requires_grad_(True)
-    for module in (backbone.stem, *backbone.blocks[:blocks]):
-        module.requires_grad_(False)
-
-
-def _step(student: ImageStudent, album: Album, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, float]:
-    """Loss of one picture each of the parts `rows`, and the share of them whose part came first."""
+def _step(
+    student: ImageStudent, album: Album, rows: Tensor, scale: float, generator: torch.Generator
+) -> tuple[Tensor, float]:
+    """Loss of one picture each of the parts `rows`, scaled, and the share of them whose part came first."""
     n = len(rows)
     clear = torch.rand(n, generator=generator) < _UNDISTURBED_SHARE
     canonical = torch.randint(0, CANONICAL, (n,), generator=generator)
     random_view = torch.randint(CANONICAL, PICTURES, (n,), generator=generator)
     pictures = _pictures(album, rows, torch.where(clear, canonical, random_view))
+    if scale != 1.0:
+        pictures = interpolate(pictures, scale_factor=scale, mode="bilinear", antialias=True)
     pictures = torch.where(clear.view(-1, 1, 1, 1), pictures, disturbed(pictures, generator))
     return _classified(student, student(pictures), rows, album.twins)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from pgcad.corpus.split import Row
 from pgcad.evaluation.catalogue import Asked, table_rows
@@ -16,7 +18,7 @@ def gallery() -> Gallery:
         for number, (split, caption) in enumerate(zip(splits, captions, strict=True))
     ]
     none = torch.empty(0)
-    return Gallery(rows, none, none, none, none, none, [], [], torch.tensor([0, 1, 0, 3]))
+    return Gallery(rows, none, none, none, none, none, [], [], torch.tensor([0, 1, 0, 3]), Path("nowhere"))
 
 
 def test_answers_are_counted_by_split_and_altogether() -> None:

@@ -19,7 +19,8 @@ from pgcad.encoders.fusion import FusionWeights, fuse
 from pgcad.encoders.image import ImageTower, normalised
 from pgcad.encoders.precision import short_numbers
 from pgcad.encoders.prior import TextPrior
-from pgcad.encoders.shape import CLOUD, ShapeTower, shape_features
+from pgcad.encoders.shape import CLOUD, shape_features
+from pgcad.encoders.shape_tower import NETWORKS, EdgeTower, ShapeTower, network_of
 from pgcad.encoders.text import SentenceEncoder, TextTower
 from pgcad.errors import CadError
 from pgcad.geometry.brep_graph import BrepGraph
@@ -33,7 +34,7 @@ PRIOR = "prior"
 TOWERS: dict[str, type[nn.Module]] = {
     "text": TextTower,
     "image": ImageTower,
-    "shape": ShapeTower,
+    "shape": EdgeTower,
     "brep": BrepTower,
 }
 
@@ -74,9 +75,12 @@ class CadSpace:
         towers = {}
         classes = TOWERS | ({PRIOR: TextPrior} if PRIOR in tensors else {})
         for name, tower_class in classes.items():
+            given = tensors.get(name, {})
+            if name == "shape":
+                tower_class = NETWORKS[network_of(given)]
             tower = tower_class()
             try:
-                tower.load_state_dict(tensors.get(name, {}))
+                tower.load_state_dict(given)
             except RuntimeError as error:
                 raise CadError(
                     "55000",

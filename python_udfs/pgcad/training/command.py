@@ -20,6 +20,7 @@ from torch import Tensor
 from pgcad.cache import cache_folder
 from pgcad.corpus.translation import GLOSSARY, ChatTranslator, chosen_translator
 from pgcad.encoders.checkpoint import load_checkpoint
+from pgcad.encoders.shape_tower import NETWORKS, network_of
 from pgcad.encoders.space import WEIGHTS
 from pgcad.errors import CadError
 from pgcad.training.card import CARD_FILE, Circumstances, provenance, write_card
@@ -78,12 +79,12 @@ def _train(options: argparse.Namespace, command: str) -> int:
         dataset.training, start.towers, options.cache, options.seed, options.image_minutes, options.workers
     )
     material = load_material(dataset, image, options.cache, options.workers, device)
-    towers = Towers(image, start.towers).to(device)
+    towers = Towers(image, start.towers, options.shape_network).to(device)
     chosen = FitOptions(**{name: getattr(options, name) for name in FitOptions.__dataclass_fields__})
     run = RunOptions(
         options.out,
         options.out / STATE_FILE,
-        fingerprint(asdict(chosen), dataset.fingerprint(), start.name, options.image_minutes),
+        fingerprint(asdict(chosen), dataset.fingerprint(), start.name, options.image_minutes, options.shape_network),
         options.resume,
         options.minutes,
     )
@@ -94,9 +95,8 @@ def _train(options: argparse.Namespace, command: str) -> int:
     epochs = options.graph_epochs + options.epochs
     if standing.epoch == epochs:
         standing = finish(towers, material, start.towers, options.out, standing)
-    made = Circumstances(
-        command, start.name, start.provenance, options.data_licence, asdict(chosen), epochs, device.type
-    )
+    told = asdict(chosen) | {"shape_network": network_of(towers.shape.state_dict())}
+    made = Circumstances(command, start.name, start.provenance, options.data_licence, told, epochs, device.type)
     write_card(options.out, dataset, standing, made)
     print(f"validation {standing.before.score:.3f} before, {standing.best.score:.3f} now; weights in {options.out}")
     if standing.epoch < epochs:
@@ -174,6 +174,8 @@ def _add_course(group: argparse._ArgumentGroup) -> None:
     from_help = "folder of weights to begin with, or none (default: the shipped ones for --data, none for --split)"
     group.add_argument("--from", dest="start", metavar="DIR", help=from_help)
     image_help = "how long the image backbone learns first (default: 0 for --data, 60 for --split); kept in --cache"
+    network_help = "network of the shape tower (default: that of the weights to begin with, or dgcnn)"
+    group.add_argument("--shape-network", choices=list(NETWORKS), help=network_help)
     group.add_argument("--image-minutes", type=_not_negative, metavar="MINUTES", help=image_help)
     graph_help = "epochs in which the graph networks learn too (default: %(default)s)"
     group.add_argument("--graph-epochs", type=_count, default=6, help=graph_help)

@@ -8,7 +8,7 @@ from torch.nn.functional import normalize
 
 from pgcad.encoders.brep import BrepTower
 from pgcad.encoders.image import ImageTower
-from pgcad.encoders.shape import ShapeTower
+from pgcad.encoders.shape_tower import ShapeTower
 from pgcad.encoders.text import TextFeatures
 from pgcad.geometry.views import VIEWS
 from pgcad.training.device import device_of, on

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pgcad.encoders.checkpoint import save_checkpoint
-from pgcad.encoders.shape import ShapeTower
+from pgcad.encoders.shape_tower import ShapeTower
 from pgcad.errors import CadError
 from pgcad.training.curriculum import batches, family_share
 from pgcad.training.encode import brep_pooled, pooled_vectors
@@ -124,7 +124,8 @@ def _validated(
 def _freeze_graph(towers: Towers, material: Material) -> Seen:
     """Stop training the graph networks; returns what they see of all parts."""
     shape, brep = towers.shape, towers.brep
-    for module in (shape.point, shape.fine, shape.middle, shape.wide, shape.mix, brep.grid, brep.face, brep.rounds):
+    shape.freeze_network()
+    for module in (brep.grid, brep.face, brep.rounds):
         module.requires_grad_(False)
     return Seen(
         _all_variants(shape, material.corpus),

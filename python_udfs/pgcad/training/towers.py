@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pgcad.encoders.brep import BrepTower
 from pgcad.encoders.image import ImageTower
-from pgcad.encoders.shape import ShapeTower
+from pgcad.encoders.shape_tower import DGCNN, NETWORKS, network_of
 from pgcad.encoders.text import TextTower
 from pgcad.errors import CadError
 from pgcad.training.losses import NestedInfoNce
@@ -18,16 +18,24 @@ from pgcad.training.losses import NestedInfoNce
 class Towers(nn.Module):
     """The four towers and the temperature, trained together; they begin with the weights `start` (by tower), or anew.
 
-    The image tower is taken as it is. Raises CadError 55000 for weights of another architecture.
+    The image tower is taken as it is. The shape tower has the network of that name, or the one that it begins with, and
+    begins anew where those differ. Raises CadError 55000 for weights of another architecture.
     """
 
-    def __init__(self, image: ImageTower, start: Mapping[str, Mapping[str, Tensor]] | None = None) -> None:
+    def __init__(
+        self,
+        image: ImageTower,
+        start: Mapping[str, Mapping[str, Tensor]] | None = None,
+        shape_network: str | None = None,
+    ) -> None:
         super().__init__()
-        self.text, self.image, self.shape, self.brep = TextTower(), image, ShapeTower(), BrepTower()
+        begun_with = DGCNN if start is None else network_of(start.get("shape", {}))
+        network = shape_network or begun_with
+        self.text, self.image, self.shape, self.brep = TextTower(), image, NETWORKS[network](), BrepTower()
         self.image.backbone.requires_grad_(False)
         self.loss = NestedInfoNce()
         if start is not None:
-            for name in ("text", "shape", "brep"):
+            for name in ("text", "shape", "brep") if network == begun_with else ("text", "brep"):
                 load_tower(self.named()[name], name, start)
 
     def named(self) -> dict[str, nn.Module]:

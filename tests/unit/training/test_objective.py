@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from pgcad.encoders.shape import POOLED_WIDTH
+from pgcad.encoders.shape_tower import POOLED_WIDTH
 from pgcad.errors import CadError
 from pgcad.training import objective
 from pgcad.training.device import chosen_device, device_of, short_floats

@@ -11,7 +11,7 @@ import torch
 from pgcad.corpus.captions import TEXTS_PER_PART
 from pgcad.encoders.checkpoint import load_checkpoint, save_checkpoint
 from pgcad.encoders.fusion import FusionWeights, fuse
-from pgcad.encoders.shape import ShapeTower
+from pgcad.encoders.shape_tower import EdgeTower, PointTower
 from pgcad.encoders.space import TOWERS, CadSpace
 from pgcad.errors import CadError
 from pgcad.training.card import CARD_FILE
@@ -135,12 +135,23 @@ def test_training_begins_with_the_shipped_weights(
         assert all(torch.equal(began[f"{tower}.{name}"], tensor) for name, tensor in tensors.items())
 
 
+def test_another_shape_network_begins_anew_and_all_else_as_it_was(trained: Path, vault: Vault, tmp_path: Path) -> None:
+    how = ["--from", str(trained), "--shape-network", "pointnet", "--graph-epochs", "1", "--epochs", "0"]
+    assert main([*arguments(vault, tmp_path), *how, "--learning-rate", "0"]) == 0
+    space, before = CadSpace.load(tmp_path, "cpu"), CadSpace.load(trained, "cpu")
+    assert isinstance(space.shape_tower, PointTower)
+    cloud = np.random.default_rng(1).normal(size=(1, 2048, 6)).astype(np.float32)
+    assert np.linalg.norm(space.embed_points(cloud)) == pytest.approx(1.0, abs=1e-3)
+    np.testing.assert_array_equal(space.embed_text(["washer M8"]), before.embed_text(["washer M8"]))
+    assert 'shape network "pointnet"' in (tmp_path / CARD_FILE).read_text("utf-8")
+
+
 def test_weights_of_another_architecture_are_no_beginning(
     vault: Vault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pgcad.training.command.load_material", no_features)
     towers = {name: tower() for name, tower in TOWERS.items()}
-    save_checkpoint(tmp_path / "other", {**towers, "shape": ShapeTower(hidden=64)}, FusionWeights(1.0, 1.0, 1.0))
+    save_checkpoint(tmp_path / "other", {**towers, "shape": EdgeTower(hidden=64)}, FusionWeights(1.0, 1.0, 1.0))
     with pytest.raises(CadError, match="the shape tower of the starting weights does not fit") as error:
         main(arguments(vault, tmp_path / "out", "--from", str(tmp_path / "other")))
     assert "--from none" in error.value.hint

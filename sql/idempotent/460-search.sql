@@ -1,6 +1,6 @@
 -- The search engine. Every public search is cad._search with other arguments: check, encode, plan, find candidates by
--- vector and by word, rerank, and lay a file or a cloud on top of the first hits. It returns the hits together with the stages it went through: what explain_search shows
--- is what happened.
+-- vector and by word, rerank, and lay a file or a cloud on top of the first hits. It returns the hits together with
+-- the stages it went through: what explain_search shows is what happened.
 
 create or replace function cad._stage(stage text, started timestamptz, candidates int, detail jsonb)
 returns jsonb

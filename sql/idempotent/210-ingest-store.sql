@@ -126,6 +126,7 @@ begin
     (part, 'original', 'application/octet-stream', item.content),
     (part, 'mesh', 'model/gltf-binary', answer.mesh),
     (part, 'points', 'application/octet-stream', answer.points),
+    (part, 'silhouettes', 'application/octet-stream', answer.silhouettes),
     (part, 'thumbnail', 'image/png', answer.thumbnail);
 
     insert into cad.artifact (model_id, role, media_type, content)

@@ -38,15 +38,15 @@ def failure(index, error, is_answer):
     # A file that was sent and not answered may be the one that the service fails on; tried alone, it is.
     lost = not of_file and index in sent_at and error.sqlstate in ('08006', '08P01', '57014')
     verdict = {'of_file': of_file or lost and index in alone, 'lost': lost}
-    return queued[index], json.dumps({**pgcad.error_fields(error), **verdict}), elapsed_ms(index), *[None] * 8
+    return queued[index], json.dumps({**pgcad.error_fields(error), **verdict}), elapsed_ms(index), *[None] * 9
 
 
 def analysis(index, reply, bodies):
     if isinstance(reply, pgcad.ServiceError):
         return failure(index, reply, is_answer=True)
-    mesh, points, thumbnail, *views, vectors, brep = bodies
+    mesh, points, silhouettes, thumbnail, *views, vectors, brep = bodies
     return (queued[index], None, elapsed_ms(index), reply['version'], json.dumps(reply['report']), mesh, points,
-            thumbnail, views, pgcad.vector_literals(vectors, reply['dim']), brep)
+            silhouettes, thumbnail, views, pgcad.vector_literals(vectors, reply['dim']), brep)
 
 
 try:

@@ -1,6 +1,6 @@
 -- The search engine. Every public search is cad._search with other arguments: check, encode, plan, find candidates by
--- vector and by word, rerank, and lay a file or a cloud on top of the first hits. It returns the hits together with
--- the stages it went through: what explain_search shows is what happened.
+-- vector and by word, rerank, and look at the first hits a second time. It returns the hits together with the stages it
+-- went through: what explain_search shows is what happened.
 
 create or replace function cad._stage(stage text, started timestamptz, candidates int, detail jsonb)
 returns jsonb
@@ -138,8 +138,9 @@ declare
     lexical_most int := greatest(100, k);
     candidates uuid[];
     weights jsonb;
-    looked_at constant int := 10;
-    fits real[];
+    -- A file is read for a second look at few hits; outlines are compared quickly, and pictures are alike more often.
+    looked_at constant int := case when file is null and points is null then 200 else 10 end;
+    looked record;
 begin
     perform cad._check_k(k);
     filters := cad._check_filters(family, filters);
@@ -158,7 +159,7 @@ begin
     started := clock_timestamp();
     asked := cad._ask(space, query, image, file, format, points, part, v);
     weights := cad._weights(asked, options);
-    if file is null and points is null then
+    if image is null and file is null and points is null then
         weights := weights || jsonb '{"fit": 0}';
     end if;
     stages := stages || cad._stage('encode', started, null, jsonb_build_object(
@@ -209,12 +210,9 @@ begin
     ));
 
     if weights -> 'fit' <> '0' and hits is not null then
-        started := clock_timestamp();
-        fits := cad._fits(file, format, points, array(
-            select h.model_id from unnest(hits) as h order by h.rank limit looked_at
-        ));
-        hits := cad._refit(hits, fits, weights, (options ->> 'min_score')::real, k);
-        stages := stages || cad._stage('fit', started, cardinality(fits), jsonb_build_object('fits', fits));
+        looked := cad._second_look(hits[:looked_at], weights, image, file, format, points);
+        stages := stages || looked.stages;
+        hits := cad._refit(hits, looked.fits, weights, (options ->> 'min_score')::real, k);
     end if;
 end
 $$;

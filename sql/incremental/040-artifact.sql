@@ -2,7 +2,7 @@
 
 create table cad.artifact (
     model_id uuid not null references cad.model on delete cascade,
-    role text not null check (role in ('original', 'mesh', 'points', 'thumbnail', 'brep')),
+    role text not null check (role in ('original', 'mesh', 'points', 'silhouettes', 'thumbnail', 'brep')),
     media_type text not null,
     content bytea not null,
     primary key (model_id, role)
@@ -10,11 +10,12 @@ create table cad.artifact (
 
 alter table cad.artifact alter column content set storage external; -- PNG and GLB do not compress; slices read fast
 
-comment on table cad.artifact is 'Files of a part: the original, a mesh, sampled points, a thumbnail and its B-rep.';
+comment on table cad.artifact is 'Files of a part: the original, a mesh, sampled points, silhouettes, a thumbnail and its B-rep.';
 comment on column cad.artifact.model_id is 'The part.';
 comment on column cad.artifact.role is
-'original, mesh (GLB), points (float32 little-endian, n x 6: mm and unit normals), thumbnail (PNG) or brep (the graph of '
-'its faces as encoders read it, packed; only of formats that have one).';
+'original, mesh (GLB), points (float32 little-endian, n x 6: mm and unit normals), silhouettes (uint32 little-endian, '
+'150 x 32: from all around, a row of pixels in each number), thumbnail (PNG) or brep (the graph of its faces as encoders '
+'read it, packed; only of formats that have one).';
 comment on column cad.artifact.media_type is 'Media type of the content.';
 comment on column cad.artifact.content is 'The bytes.';
 

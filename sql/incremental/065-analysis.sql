@@ -8,6 +8,7 @@ create type cad._analysis as (
     report text,
     mesh bytea,
     points bytea,
+    silhouettes bytea,
     thumbnail bytea,
     views bytea[], -- noqa: LT01
     vectors text[], -- noqa: LT01

@@ -21,14 +21,15 @@ comment on column cad.fusion_weight.fused is 'Weight of the cosine with the fuse
 comment on column cad.fusion_weight.lexical is 'Weight of the lexical score.';
 comment on column cad.fusion_weight.numbers is 'Weight of the share of the question''s numbers that the part measures, if it has any.';
 comment on column cad.fusion_weight.fit is
-'Weight of how well a part fits a file or a cloud that was given, laid on top of it; 0 for no such second look.';
+'Weight of how well a part fits a file or a cloud laid on top of it, or the outline in a picture; 0 for no such second '
+'look.';
 
 -- A text is best ranked by what was said of the parts, or is supposed to have been, by words and by numbers; a picture
 -- and a shape by their own kind alone. docs/results/encoders has the measurements, nameless_val.md and rerank.md. The
 -- row multi is a judgement: every kind counts, that of the words most.
 insert into cad.fusion_weight (query_kind, text, image, shape, fused, lexical, numbers, fit) values
 ('text', 1, 0, 0, 0, 0.5, 0.25, 0),
-('image', 0, 1, 0, 0, 0, 0, 0),
+('image', 0, 1, 0, 0, 0, 0, 8),
 ('shape', 0, 0, 1, 0, 0, 0, 8),
 ('multi', 1, 1, 1, 0, 0.5, 0.25, 8);
 

@@ -46,9 +46,9 @@ def misbehave(word: bytes) -> None:
 def analyse(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
     misbehave(payloads[0])
     part = report({"name": payloads[0].decode(), **header["metadata"]})
-    points = np.zeros((2048, 6), np.float32).tobytes()
+    points, drawn = np.zeros((2048, 6), np.float32).tobytes(), [b"thumbnail", *[b"view"] * 10, VIEW_PIXELS]
     brep = pack_graph(graph_of_areas(1.0, 2.0)) if payloads[0] == b"with brep" else b""
-    return {"report": {**part, "pid": os.getpid()}}, [b"mesh", points, b"thumbnail", *[b"view"] * 10, VIEW_PIXELS, brep]
+    return {"report": {**part, "pid": os.getpid()}}, [b"mesh", points, b"silhouettes", *drawn, brep]
 
 
 def graph_of_areas(*areas_mm2: float) -> BrepGraph:
@@ -92,6 +92,23 @@ def fits(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
     return {"fits": [1 / (1 + float(np.abs(scan - part).max())) for part in parts]}, []
 
 
+def outline(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
+    """The picture `busy` has no plain background."""
+    misbehave(payloads[0])
+    return {}, [] if payloads[0] == b"busy" else [payloads[0]]
+
+
+def overlaps(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
+    """The first byte of the silhouettes tells both."""
+    return {"fits": [part[0] / 255 for part in payloads[1:]], "cameras": [[part[0]] for part in payloads[1:]]}, []
+
+
+def refined_overlaps(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
+    """The camera and the points tell."""
+    values = [float(np.frombuffer(points, np.float32)[0]) for points in payloads[1:]]
+    return {"fits": [value + cameras[0] / 1000 for value, cameras in zip(values, header["cameras"], strict=True)]}, []
+
+
 def decode_image(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
     misbehave(payloads[0])
     if payloads[0] == b"view":
@@ -99,7 +116,31 @@ def decode_image(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer
     return {"shape": [1, len(payloads[0]), 1]}, [payloads[0]]
 
 
-JOBS = {job.__name__: job for job in (analyse, shape_points, shape_brep, shape_views, cloud_points, fits, decode_image)}
+JOBS = {
+    job.__name__: job
+    for job in (
+        *(analyse, shape_points, shape_brep, shape_views, cloud_points, decode_image),
+        *(fits, outline, overlaps, refined_overlaps),
+    )
+}
+
+
+class CountingJobs(dict[str, Any]):
+    """The jobs, and how many payloads each call of one had."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[str, int]] = []
+        for name, job in JOBS.items():
+            self[name] = self._counted(name, job)
+
+    def _counted(self, name: str, job: Any) -> Any:
+        def run(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
+            self.calls.append((name, len(payloads)))
+            answer: Answer = job(header, payloads)
+            return answer
+
+        return run
 
 
 def warm() -> None:

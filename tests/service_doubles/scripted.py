@@ -5,8 +5,9 @@ It speaks the protocol of docs/design.md. A file whose content is `fail 22023` i
 `full N` is refused with 53300 the first N times, `nan report` and `nan vector` hold a number that is none; any other
 file is a part, with a B-rep where its content begins with `brep`. Vectors are a function of the content alone, as long
 as the space is said to be. `versions` names encoders of spaces. `embed_parts` makes nothing of a part whose text begins
-with `nothing`, runs `on_batch` and fails once `batches_left` is used up. How well points fit is what `fits` says, 0.5
-where it says nothing.
+with `nothing`, runs `on_batch` and fails once `batches_left` is used up. How well points fit is what `fits` says, and
+how well silhouettes do is what `overlaps` says, 0.5 where they say nothing; a picture has no plain background where it
+is `busy`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import socket
 import struct
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,8 @@ class ScriptedService:
         self.on_batch: Callable[[], None] = lambda: None
         self.refused: dict[bytes, int] = {}
         self.fits: dict[bytes, float] = {}
+        self.overlaps: dict[bytes, float] = {}
+        self.refined: list[tuple[bytes, list[int]]] = []
         self._connections: list[socket.socket] = []
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(str(path))
@@ -147,6 +151,19 @@ class ScriptedService:
     def fit(self, header: dict[str, Any], payloads: list[bytes]) -> Answer:
         return {"fits": [self.fits.get(points, 0.5) for points in payloads[1:]]}, []
 
+    def overlap(self, header: dict[str, Any], payloads: list[bytes]) -> Answer:
+        picture, *parts = payloads
+        if picture == b"busy":
+            return {"fits": None, "cameras": None}, []
+        return {
+            "fits": [self.overlaps.get(part, 0.5) for part in parts],
+            "cameras": [[zlib.crc32(part)] for part in parts],
+        }, []
+
+    def refine_overlap(self, header: dict[str, Any], payloads: list[bytes]) -> Answer:
+        self.refined = list(zip(payloads[1:], header["cameras"], strict=True))
+        return self.fit(header, payloads)
+
     def analyse(self, header: dict[str, Any], payloads: list[bytes]) -> Answer | None:
         content = payloads[0]
         self.analysed.append(content)
@@ -158,8 +175,8 @@ class ScriptedService:
             vectors[0] = bytes(len(vectors[0]))
         if content == b"nan vector":
             vectors[0] = struct.pack("<f", math.nan) + vectors[0][4:]
-        files = [b"mesh", b"points", b"thumbnail", *(b"view %d" % view for view in range(10)), b"".join(vectors)]
-        files.append(content if content.startswith(b"brep") else b"")
+        files = [b"mesh", b"points", b"silhouettes", b"thumbnail", *(b"view %d" % view for view in range(10))]
+        files += [b"".join(vectors), content if content.startswith(b"brep") else b""]
         strange = {"volume_mm3": math.nan} if content == b"nan report" else {}
         return {"report": {**report(header["metadata"]), **strange}}, files
 

@@ -96,7 +96,6 @@ def test_nobody_is_asked_where_the_weight_is_0(parts: Connection, scripted: Scri
     hits(parts, weights={"fit": 0})
     hits(parts, against="shape")
     parts.execute("select * from cad.search_cad('a thing')")
-    parts.execute("select * from cad.search_cad_image('a picture')")
     parts.execute("select * from cad.search_cad_like((select model_id from cad.model limit 1))")
     assert asked(scripted) == []
 

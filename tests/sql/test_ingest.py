@@ -64,7 +64,8 @@ def test_a_file_becomes_a_part_with_files_views_and_vectors(db: Connection, scri
         "/parts/file 0.step", 32, True,
     )  # fmt: skip
     artifacts = dict(db.execute("select role, content from cad.artifact").fetchall())
-    assert artifacts == {"original": b"a bolt", "mesh": b"mesh", "points": b"points", "thumbnail": b"thumbnail"}
+    made = {role: role.encode() for role in ("mesh", "points", "silhouettes", "thumbnail")}
+    assert artifacts == {"original": b"a bolt", **made}
     views = db.execute("select view, png from cad.view order by view").fetchall()
     assert views == [(view, b"view %d" % view) for view in range(10)]
     assert states(db) == [("done", "new", None)]
@@ -162,7 +163,7 @@ def test_bad_metadata_fails_the_row_alone(
     db.execute("insert into cad.ingest (source_uri, format, content) values ('good', 'step', 'good')")
     db.execute("call cad.ingest_pending()")
     assert states(db) == [("failed", None, sqlstate), ("done", "new", None)]
-    assert count(db, "artifact") == 4
+    assert count(db, "artifact") == 5
 
 
 def test_failed_files_can_be_tried_again(db: Connection, scripted: ScriptedService) -> None:

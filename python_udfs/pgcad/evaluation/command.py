@@ -88,7 +88,7 @@ def measure(space: CadSpace, gallery: Gallery, options: argparse.Namespace, seed
     questions = encode_probes(space, rows, probes(files, seed, options.workers))
     tasks = [
         *text_tasks(space, gallery, captioned, rng),
-        *picture_tasks(gallery, questions),
+        *picture_tasks(gallery, questions, options.workers),
         *shape_tasks(gallery, questions, options.workers),
         *together_tasks(space, gallery, questions, options.workers),
     ]

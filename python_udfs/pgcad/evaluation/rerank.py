@@ -21,10 +21,11 @@ from pgcad.corpus.kicad import prepared_rows
 from pgcad.corpus.split import Row, read_split
 from pgcad.encoders.space import CadSpace
 from pgcad.evaluation.gallery import encode_gallery
+from pgcad.evaluation.outline_look import look_at_outlines
 from pgcad.evaluation.probes import probes
 from pgcad.evaluation.ranking import ranks_of, recall
 from pgcad.evaluation.second_look import SecondLook, look_again
-from pgcad.evaluation.tasks import SCAN, best_view, encode_probes
+from pgcad.evaluation.tasks import PICTURE, SCAN, best_view, encode_probes
 
 _SHARES = (0.0, 0.1, 0.25, 0.5, 1.0)
 _FIT_WEIGHTS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = encode_probes(space, queries, probes(files, options.seed, options.workers))
     text = torch.from_numpy(space.embed_text([_passage(row) for row in rows], "passage"))
     print(f"{len(queries)} validation queries in {len(rows)} parts, {space.version}, seed {options.seed}\n")
-    picture, scan = asked.picture, asked.clouds[SCAN]
+    picture, scan = asked.looks[PICTURE], asked.clouds[SCAN]
     own = {"picture": best_view(picture, gallery.views), "scan": scan @ gallery.shape.T}
     others = {
         "picture": {"text": picture @ text.T, "shape": picture @ gallery.shape.T},
@@ -56,9 +57,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     for kind in own:
         show(kind, queries, own[kind], others[kind], gallery.twins)
+    for name, vectors in asked.looks.items():
+        scores, pictures = best_view(vectors, gallery.views), list(asked.pictures[name])
+        looks = look_at_outlines(scores, pictures, gallery, options.workers, _FIT_WEIGHTS)
+        show_fit(name, queries, looks, gallery.twins)
     for name, vectors in asked.clouds.items():
         look = look_again(vectors @ gallery.shape.T, list(asked.points[name]), gallery, options.workers)
-        show_fit(name, queries, look, gallery.twins)
+        show_fit(name, queries, [look] * len(_FIT_WEIGHTS), gallery.twins)
     return 0
 
 
@@ -76,11 +81,12 @@ def show(kind: str, targets: Tensor, own: Tensor, others: dict[str, Tensor], twi
     print()
 
 
-def show_fit(name: str, targets: Tensor, look: SecondLook, twins: Tensor) -> None:
-    """Print how often the right part comes first for each weight of how well the first hits fit."""
-    print(f"| {name}: weight of the fit | R@1 |\n|---|---|")
-    for weight in _FIT_WEIGHTS:
-        print(f"| {weight:g} | {recall(ranks_of(look.mixed(weight), targets, twins), 1):.3f} |")
+def show_fit(name: str, targets: Tensor, looks: Sequence[SecondLook], twins: Tensor) -> None:
+    """Print recall for each weight of how well the first hits fit."""
+    print(f"| {name}: weight of the fit | R@1 | R@10 |\n|---|---|---|")
+    for weight, look in zip(_FIT_WEIGHTS, looks, strict=True):
+        rank = ranks_of(look.mixed(weight), targets, twins)
+        print(f"| {weight:g} | {recall(rank, 1):.3f} | {recall(rank, 10):.3f} |")
     print(flush=True)
 
 

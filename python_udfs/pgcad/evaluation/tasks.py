@@ -16,12 +16,14 @@ from pgcad.corpus.captions import chinese
 from pgcad.encoders.space import CadSpace
 from pgcad.evaluation.gallery import Gallery
 from pgcad.evaluation.lexical import lexical_scores
+from pgcad.evaluation.outline_look import look_at_outlines
 from pgcad.evaluation.probes import SHAPE_PROBES, Probe
 from pgcad.evaluation.ranking import ranks, ranks_of
 from pgcad.evaluation.second_look import look_again
 
 NESTED_DIMS = (128, 256)
 SCAN = "scan of one side"
+PICTURE, DRAWING = LOOKS = "picture from a random side", "line drawing from a random side"
 _CHUNK = 64
 
 
@@ -40,14 +42,14 @@ class Task:
 @dataclass(frozen=True)
 class Questions:
     """Vectors (n, dim) of what is asked for the gallery's parts `rows` (n,); those of clouds by their names, and the
-    clouds (n, 2048, 6) themselves.
+    clouds (n, 2048, 6) and pictures (n, 224, 224, 3) themselves.
     """
 
     rows: Tensor
-    picture: Tensor
-    drawing: Tensor
+    looks: dict[str, Tensor]
     clouds: dict[str, Tensor]
     points: dict[str, NDArray[np.float32]]
+    pictures: dict[str, NDArray[np.uint8]]
 
 
 def text_tasks(space: CadSpace, gallery: Gallery, rows: Tensor, rng: Random) -> list[Task]:
@@ -75,33 +77,33 @@ def text_tasks(space: CadSpace, gallery: Gallery, rows: Tensor, rng: Random) -> 
 
 def encode_probes(space: CadSpace, rows: Tensor, probes: Iterable[Probe]) -> Questions:
     """Vectors of what the probes hold."""
-    pictures, drawings, clouds, points = [], [], [], []
+    looks, pictures, clouds, points = [], [], [], []
     for done, probe in enumerate(probes, 1):
-        vectors = torch.from_numpy(space.embed_image([probe.picture, probe.drawing]))
-        pictures.append(vectors[0])
-        drawings.append(vectors[1])
+        pictures.append(np.stack([probe.picture, probe.drawing]))
+        looks.append(space.embed_image(list(pictures[-1])))
         points.append(np.stack([*(probe.clouds[name] for name in SHAPE_PROBES), probe.scan]))
         clouds.append(space.embed_points(points[-1]))
         if done % 100 == 0:
             print(f"questions {done}/{len(rows)}", flush=True)
     return Questions(
         rows,
-        torch.stack(pictures),
-        torch.stack(drawings),
+        dict(zip(LOOKS, torch.from_numpy(np.stack(looks, 1)), strict=True)),
         dict(zip((*SHAPE_PROBES, SCAN), torch.from_numpy(np.stack(clouds, 1)), strict=True)),
         dict(zip((*SHAPE_PROBES, SCAN), np.stack(points, 1), strict=True)),
+        dict(zip(LOOKS, np.stack(pictures, 1), strict=True)),
     )
 
 
-def picture_tasks(gallery: Gallery, questions: Questions) -> list[Task]:
-    """A picture from a random side, shaded or drawn, against the best of each part's ten views."""
-    return [
-        Task(name, questions.rows, ranks_of(best_view(vectors, gallery.views), questions.rows, gallery.twins))
-        for name, vectors in (
-            ("picture from a random side", questions.picture),
-            ("line drawing from a random side", questions.drawing),
-        )
-    ]
+def picture_tasks(gallery: Gallery, questions: Questions, workers: int) -> list[Task]:
+    """A picture from a random side, shaded or drawn, against the best of each part's ten views; with a second look."""
+    rows, tasks = questions.rows, []
+    for name, vectors in questions.looks.items():
+        scores = best_view(vectors, gallery.views)
+        tasks.append(Task(name, rows, ranks_of(scores, rows, gallery.twins)))
+        [again] = look_at_outlines(scores, list(questions.pictures[name]), gallery, workers)
+        tasks.append(Task(f"{name}, second look", rows, ranks_of(again.mixed(), rows, gallery.twins)))
+        print(f"second look: {name}", flush=True)
+    return tasks
 
 
 def shape_tasks(gallery: Gallery, questions: Questions, workers: int) -> list[Task]:
@@ -128,7 +130,7 @@ def together_tasks(space: CadSpace, gallery: Gallery, questions: Questions, work
     text = text_vectors(space, [gallery.rows[row].caption for row in rows.tolist()])
     alone = {
         "text": text @ gallery.text.T,
-        "picture": best_view(questions.picture[captioned], gallery.views),
+        "picture": best_view(questions.looks[PICTURE][captioned], gallery.views),
         "scan": questions.clouds[SCAN][captioned] @ gallery.shape.T,
     }
     asked = {**alone, "text, picture and scan": torch.stack(list(alone.values())).sum(0)}

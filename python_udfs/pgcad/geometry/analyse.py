@@ -13,6 +13,7 @@ from pgcad.geometry.brep_graph import BrepGraph
 from pgcad.geometry.mesh import mesh_glb
 from pgcad.geometry.reading import Reading, cloud_reading, read
 from pgcad.geometry.report import make_report
+from pgcad.geometry.silhouettes import silhouettes
 from pgcad.geometry.views import THUMBNAIL_SIZE, THUMBNAIL_VIEW, png_bytes, render
 
 
@@ -24,6 +25,8 @@ class Analysis:
     mesh_glb: bytes
     points: NDArray[np.float32]
     """(2048, 6): millimetres and unit normals."""
+    silhouettes: NDArray[np.uint32]
+    """(150, 32): from all around, a bit for each pixel of a row."""
     thumbnail_png: bytes
     view_pngs: list[bytes]
     views: NDArray[np.uint8]
@@ -42,6 +45,7 @@ def analyse(data: bytes, fmt: str, metadata: Mapping[str, Any]) -> Analysis:
         report=make_report(reading, metadata),
         mesh_glb=mesh_glb(reading.shape),
         points=reading.points,
+        silhouettes=silhouettes(reading.points),
         thumbnail_png=_thumbnail(reading),
         view_pngs=[png_bytes(view) for view in views],
         views=views,

@@ -14,6 +14,7 @@ from pgcad.geometry.limits import check_file_size
 from pgcad.service.clouds import asked_clouds
 from pgcad.service.desk import DEFAULT_SPACE, Answer, Backend, Desk, Payloads, Request, desk_for
 from pgcad.service.fitting import fit
+from pgcad.service.overlapping import overlap, refine_overlap
 from pgcad.service.parts import Part, announced_parts, cloud, decoded, embed_all, square_views, stored_part
 
 CHUNK = 32
@@ -123,18 +124,21 @@ async def analyse(header: dict[str, Any], payloads: Payloads, desk: Desk) -> Ans
     [(answer, parts)] = await desk.backend.geometry(
         "analyse", [({"format": header["format"], "metadata": metadata}, payloads)]
     )
-    report, (mesh, points, thumbnail, *view_pngs, pixels, graph) = answer["report"], parts
+    report, (mesh, points, *pictures, pixels, graph) = answer["report"], parts
     described, brep = not report["description_generated"], unpack_graph(graph) if graph else None
     part = Part(passage(report), described, list(square_views(pixels)), cloud(points), brep)
     [vectors] = await embed_all([part], desk)
     vectors = {"text": np.zeros(desk.encoder.dim, np.float32), **vectors}  # zeros: of no text
     header_out = {"version": desk.encoder.version, "dim": desk.encoder.dim, "report": report}
-    return header_out, [mesh, points, thumbnail, *view_pngs, _bytes(np.stack(list(vectors.values()))), graph]
+    return header_out, [mesh, points, *pictures, _bytes(np.stack(list(vectors.values()))), graph]
 
 
 OPERATIONS: dict[str, Callable[[dict[str, Any], Payloads, Desk], Coroutine[Any, Any, Answer]]] = {
     operation.__name__: operation
-    for operation in (embed_text, embed_image, embed_points, embed_shape, embed_multi, embed_parts, fit, analyse)
+    for operation in (
+        *(embed_text, embed_image, embed_points, embed_shape, embed_multi, embed_parts, analyse),
+        *(fit, overlap, refine_overlap),
+    )
 }
 
 

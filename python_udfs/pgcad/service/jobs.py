@@ -15,16 +15,17 @@ Job = Callable[[Mapping[str, Any], Sequence[bytes]], Answer]
 
 
 def analyse(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
-    """Payload: a file. Answer: report; mesh, points, thumbnail, ten view PNGs, the ten views as one uint8 array, and
-    the packed B-rep, which is empty where the format has none.
+    """Payload: a file. Answer: report; mesh, points, silhouettes, thumbnail, ten view PNGs, the ten views as one uint8
+    array, and the packed B-rep, which is empty where the format has none.
     """
     from pgcad.geometry.analyse import analyse as read_part
     from pgcad.geometry.brep_graph import pack_graph
 
     part = read_part(payloads[0], header["format"], header["metadata"])
     points, brep = part.points.astype("<f4").tobytes(), pack_graph(part.brep) if part.brep else b""
+    silhouettes = part.silhouettes.astype("<u4").tobytes()
     pictures = [part.thumbnail_png, *part.view_pngs, part.views.tobytes()]
-    return {"report": part.report}, [part.mesh_glb, points, *pictures, brep]
+    return {"report": part.report}, [part.mesh_glb, points, silhouettes, *pictures, brep]
 
 
 def shape_points(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
@@ -76,6 +77,40 @@ def fits(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
     return {"fits": registered(scan, parts).tolist()}, []
 
 
+def outline(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
+    """Payload: a PNG or JPEG file. Answer: its packed outline, or nothing where the background is not plain."""
+    from pgcad.geometry.images import decode_image as decode
+    from pgcad.geometry.outlines import outline as traced
+
+    found = traced(decode(payloads[0]))
+    return {}, [] if found is None else [found.tobytes()]
+
+
+def overlaps(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
+    """Payloads: a packed outline, then silhouettes of parts. Answer: how well each agrees, 0 to 1, and with its
+    silhouettes from which cameras.
+    """
+    from pgcad.geometry.outlines import SIDE, Outline
+    from pgcad.geometry.silhouettes import overlaps as compared
+
+    parts = [np.frombuffer(data, "<u4").reshape(-1, SIDE) for data in payloads[1:]]
+    fits, cameras = compared(Outline.frombytes(payloads[0]), parts)
+    return {"fits": fits.tolist(), "cameras": cameras.tolist()}, []
+
+
+def refined_overlaps(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
+    """Payloads: a packed outline, then points (2048, 6) of parts; the header has the cameras of each. Answer: how well
+    each agrees, 0 to 1.
+    """
+    from pgcad.geometry.outlines import Outline
+    from pgcad.geometry.silhouettes import refined_overlap
+
+    asked = Outline.frombytes(payloads[0])
+    parts = [np.frombuffer(data, "<f4").reshape(-1, 6) for data in payloads[1:]]
+    pairs = zip(parts, header["cameras"], strict=True)
+    return {"fits": [refined_overlap(asked, points, np.array(cameras)) for points, cameras in pairs]}, []
+
+
 def decode_image(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
     """Payload: a PNG or JPEG file. Answer: its shape (height, width, 3) and the uint8 pixels, scaled down to fit."""
     from PIL import Image
@@ -88,7 +123,11 @@ def decode_image(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer
 
 
 JOBS: dict[str, Job] = {
-    job.__name__: job for job in (analyse, shape_points, shape_brep, shape_views, cloud_points, fits, decode_image)
+    job.__name__: job
+    for job in (
+        *(analyse, shape_points, shape_brep, shape_views, cloud_points, decode_image),
+        *(fits, outline, overlaps, refined_overlaps),
+    )
 }
 
 # A tetrahedron: enough to import every library, open the renderer and draw once.

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
+from numpy.typing import NDArray
+
 from pgcad.encoders.encoder import KINDS, Encoder, Kind, Matrix
 from pgcad.service.batching import Batcher
 
@@ -28,11 +30,13 @@ CACHE_BYTES = 40 << 20
 
 
 class VectorCache:
-    """The latest vectors of one encoder, up to `capacity_bytes`, least recently used out first."""
+    """The latest vectors of one encoder and what else was made of questions, up to `capacity_bytes`, least recently
+    used out first.
+    """
 
     def __init__(self, version: str, capacity_bytes: int = CACHE_BYTES) -> None:
         self._version, self._capacity_bytes, self._held_bytes = version.encode(), capacity_bytes, 0
-        self._vectors: OrderedDict[bytes, Matrix] = OrderedDict()
+        self._vectors: OrderedDict[bytes, NDArray[Any]] = OrderedDict()
         self.hits = self.misses = 0
 
     def key(self, kind: str, content: bytes) -> bytes:
@@ -41,7 +45,7 @@ class VectorCache:
         digest.update(content)
         return digest.digest()
 
-    def get(self, key: bytes) -> Matrix | None:
+    def get(self, key: bytes) -> NDArray[Any] | None:
         vector = self._vectors.get(key)
         if vector is None:
             self.misses += 1
@@ -50,7 +54,7 @@ class VectorCache:
             self._vectors.move_to_end(key)
         return vector
 
-    def put(self, key: bytes, vector: Matrix) -> None:
+    def put(self, key: bytes, vector: NDArray[Any]) -> None:
         if key not in self._vectors:
             self._held_bytes += vector.nbytes
         self._vectors[key] = vector.copy()  # not the whole batch that it is a row of

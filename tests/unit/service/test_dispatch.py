@@ -74,8 +74,8 @@ def test_a_query_of_several_parts_names_its_rows(backend: InlineBackend) -> None
 def test_an_analysis_carries_fourteen_vectors_after_the_artifacts(backend: InlineBackend) -> None:
     header, payloads = ask(backend, "analyse", {"format": "step"}, b"part")
     assert header["report"]["name"] == "part"
-    assert payloads[0] == b"mesh"
-    assert len(payloads) == 1 + 1 + 1 + 10 + 1 + 1
+    assert (payloads[0], payloads[2]) == (b"mesh", b"silhouettes")
+    assert len(payloads) == 1 + 1 + 1 + 1 + 10 + 1 + 1
     matrix = rows((header, payloads), -2)
     assert matrix.shape == (14, DIM)
     views = matrix[4:].mean(axis=0)
@@ -95,7 +95,7 @@ def test_a_boundary_representation_counts_in_the_fused_vector_and_is_kept(backen
 def test_stored_parts_get_the_vectors_that_their_analysis_made(backend: InlineBackend) -> None:
     header, payloads = ask(backend, "analyse", {"format": "step"}, b"with brep")
     analysed = rows((header, payloads), -2)
-    _, points, _, *views = payloads[:13]
+    _, points, _, _, *views = payloads[:14]
     text, described = passage(header["report"]), not header["report"]["description_generated"]
     part = {"text": text, "described": described, "views": 10, "points": True, "brep": True}
     again = ask(backend, "embed_parts", {"parts": [part, {}, part]}, *[*views, points, GRAPH] * 2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,26 +13,8 @@ from pgcad.service.dispatch import dispatch
 from pgcad.service.fitting import PARTS_AT_ONCE
 from pgcad.service.inline import InlineBackend
 from pgcad.service.parts import MAX_PARTS
-from service_doubles import jobs
+from service_doubles.jobs import CountingJobs
 from service_doubles.space import TinySpace
-
-
-class CountingJobs(dict[str, Any]):
-    """The jobs, and how many payloads each call of one had."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[tuple[str, int]] = []
-        for name, job in jobs.JOBS.items():
-            self[name] = self._counted(name, job)
-
-    def _counted(self, name: str, job: Any) -> Any:
-        def run(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
-            self.calls.append((name, len(payloads)))
-            answer: Answer = job(header, payloads)
-            return answer
-
-        return run
 
 
 @pytest.fixture

@@ -38,10 +38,11 @@ def test_bytes_that_are_no_cloud_are_refused() -> None:
 
 def test_a_part_becomes_a_report_and_its_artifacts() -> None:
     header, payloads = JOBS["analyse"]({"format": "off", "metadata": {}}, [WARM_UP])
-    mesh, points, thumbnail, *views, pixels, brep = payloads
+    mesh, points, silhouettes, thumbnail, *views, pixels, brep = payloads
     assert header["report"]["volume_mm3"] == pytest.approx(9**3 / 6)
     assert mesh[:4] == b"glTF"
     assert len(points) == 2048 * 6 * 4
+    assert len(silhouettes) == 150 * 32 * 4
     assert {picture[:4] for picture in [thumbnail, *views]} == {b"\x89PNG"}
     assert (len(views), len(pixels)) == (10, 10 * 224 * 224 * 3)
     assert brep == b""  # a mesh has none

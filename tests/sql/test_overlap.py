@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -17,18 +18,9 @@ COMPARED, REFINED = 200, 40
 
 
 @pytest.fixture
-def parts(db: Connection, scripted: ScriptedService) -> Connection:
+def parts(db: Connection, load_numbered: Callable[[int], None]) -> Connection:
     """Fifty parts, each with silhouettes and points of its own."""
-    for number in range(50):
-        db.execute(
-            "insert into cad.ingest (source_uri, format, content, metadata) values ('x', 'step', %s, %s)",
-            [b"part %d" % number, Jsonb({"part_number": f"P-{number}", "description": "a thing"})],
-        )
-    db.execute("call cad.ingest_pending()")
-    db.execute(
-        "update cad.artifact as a set content = convert_to(m.part_number, 'UTF8')"
-        " from cad.model as m where m.model_id = a.model_id and a.role in ('points', 'silhouettes')"
-    )
+    load_numbered(50)
     return db
 
 

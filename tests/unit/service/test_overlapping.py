@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import numpy as np
 import pytest
 from pgcad.errors import CadError
-from pgcad.service.desk import Answer
-from pgcad.service.dispatch import dispatch
 from pgcad.service.inline import InlineBackend
 from pgcad.service.overlapping import COMPARED_AT_ONCE, MAX_COMPARED, REFINED_AT_ONCE
 from pgcad.service.parts import MAX_PARTS
+from service_doubles.dispatched import ask
 from service_doubles.jobs import CountingJobs
-from service_doubles.space import TinySpace
-
-
-@pytest.fixture
-def counting() -> CountingJobs:
-    return CountingJobs()
-
-
-@pytest.fixture
-def backend(counting: CountingJobs, monkeypatch: pytest.MonkeyPatch) -> InlineBackend:
-    backend = InlineBackend(TinySpace())
-    monkeypatch.setattr(backend, "_jobs", counting)
-    return backend
-
-
-def ask(backend: InlineBackend, op: str, header: dict[str, Any], *payloads: bytes) -> Answer:
-    return asyncio.run(dispatch(op, header, list(payloads), backend))
 
 
 def silhouettes(value: int) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ import pytest
 from pgcad.encoders.space import CadSpace
 from pgcad.encoders.text import passage
 from pgcad.service.desk import Answer
-from pgcad.service.dispatch import dispatch
 from pgcad.service.inline import InlineBackend
+from service_doubles.dispatched import ask
 
 STEP = next((Path(__file__).parents[3] / "samples/parts").rglob("*.step")).read_bytes()
 BREP = {"space": "brep", "dim": 512, "encoder": {"backend": "native", "tower": "brep"}}
@@ -26,10 +25,6 @@ def backend() -> InlineBackend:
 @pytest.fixture(scope="module")
 def analysed(backend: InlineBackend) -> Answer:
     return ask(backend, "analyse", {"format": "step", "metadata": {"name": "a part"}}, STEP)
-
-
-def ask(backend: InlineBackend, op: str, header: dict[str, Any], *payloads: bytes) -> Answer:
-    return asyncio.run(dispatch(op, header, list(payloads), backend))
 
 
 def rows(payload: bytes) -> np.ndarray[Any, Any]:

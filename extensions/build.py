@@ -24,7 +24,11 @@ from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-INLINED = {"client": "python_udfs/pgcad/client.py", "quantities": "python_udfs/pgcad/encoders/quantities.py"}
+INLINED = {
+    "client": "python_udfs/pgcad/client.py",
+    "quantities": "python_udfs/pgcad/encoders/quantities.py",
+    "glossary": "python_udfs/pgcad/corpus/glossary.tsv",
+}
 """Python files that stand inside r'''…''' of a PL/Python body, as @client_source@ and so on; @client_sha256@ names what
 was loaded, so that a session takes up a new one after an upgrade.
 """

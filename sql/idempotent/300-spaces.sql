@@ -1,31 +1,5 @@
 -- Embedding spaces: their tables and the partitions of these.
 
-create or replace function cad._create_vector_index(space text, vectors text) returns void
-language plpgsql volatile parallel unsafe
-set search_path from current
-as $$
-declare
-    m integer;
-    ef_construction integer;
-begin
-    select (s.config #>> '{hnsw,m}')::integer, (s.config #>> '{hnsw,ef_construction}')::integer
-    into strict m, ef_construction
-    from cad.space as s
-    where s.name = space;
-    -- pgvector before 0.8.2 may overflow a buffer when it builds in parallel.
-    if (select string_to_array(e.extversion, '.')::integer[] < '{0,8,2}' from pg_extension as e where e.extname = 'vector') then
-        perform set_config('max_parallel_maintenance_workers', '0', true);
-    end if;
-    execute format(
-        'create index on cad.%I using hnsw (fused_vec halfvec_cosine_ops) with (m = %s, ef_construction = %s)',
-        vectors, m, ef_construction
-    );
-end
-$$;
-
-comment on function cad._create_vector_index(text, text) is
-'Indexes fused_vec of a table of vectors with the parameters of its space.';
-
 create or replace function cad._share_grants(source regclass, target regclass) returns void
 language plpgsql volatile parallel unsafe
 set search_path from current
@@ -156,7 +130,7 @@ begin
     perform cad._create_vectors(add_space.name, dim);
     insert into cad.space (name, dim, backend, encoder, vectors, views)
     values (add_space.name, dim, backend, encoder, format('cad.%I', vectors), format('cad.%I', vectors || '_view'));
-    perform cad._create_vector_index(add_space.name, vectors || '_default');
+    perform cad._create_vector_indexes(add_space.name, vectors || '_default');
     perform cad._share_grants('cad.space_cad', format('cad.%I', vectors)::regclass);
     perform cad._share_grants('cad.space_cad_view', format('cad.%I', vectors || '_view')::regclass);
     return format('cad.%I', vectors)::regclass;

@@ -102,14 +102,15 @@ begin
             from pg_index as x
             inner join pg_class as n on n.oid = x.indexrelid
             inner join pg_am as a on a.oid = n.relam
-            where x.indrelid = c.oid and a.amname = 'hnsw' and x.indisvalid
+            where x.indrelid = c.oid and a.amname in ('hnsw', 'ivfflat') and x.indisvalid
         )
+        and exists (select from cad.space as s where s.name = space and s.config -> 'indexes' <> '{}')
     order by c.relname
     limit 1;
     if leaf is null then
         return false;
     end if;
-    perform cad._create_vector_index(space, leaf);
+    perform cad._create_vector_indexes(space, leaf);
     execute format('analyze cad.%I', leaf);
     return true;
 end

@@ -252,16 +252,19 @@ language sql stable parallel safe
 set search_path from current
 as $$
     with leaf as (
-        select c.oid, c.oid::regclass::text as name, c.reltuples, s.dim, (s.config #>> '{hnsw,m}')::integer as m
+        select
+            c.oid, c.oid::regclass::text as name, c.reltuples, s.name as space, s.config -> 'indexes' as indexes,
+            (
+                select max(cad._build_bytes(w.key, w.value, s.dim, greatest(c.reltuples, 0)::bigint))
+                from jsonb_each(s.config -> 'indexes') as w
+            ) as build_bytes
         from cad.space as s
         inner join pg_inherits as i on i.inhparent = s.vectors
         inner join pg_class as c on c.oid = i.inhrelid
     ),
 
     required as (
-        -- Vector, graph links (2m on the ground layer, 8 bytes each) and node header, as pgvector keeps them while building.
-        select max(greatest(leaf.reltuples, 0) * (2 * leaf.dim + 16 * leaf.m + 128)) as bytes
-        from leaf
+        select max(leaf.build_bytes) as bytes from leaf
     ),
 
     broken as (
@@ -272,15 +275,18 @@ as $$
     ),
 
     unindexed as (
-        select leaf.name
+        select format('%s: %s', leaf.name, wanted.kind) as name
         from leaf
+        cross join jsonb_object_keys(leaf.indexes) as wanted (kind)
         where not exists (
-            select 1
-            from pg_index as x
-            inner join pg_class as c on c.oid = x.indexrelid
-            inner join pg_am as a on a.oid = c.relam
-            where x.indrelid = leaf.oid and a.amname = 'hnsw' and x.indisvalid
+            select from cad._vector_indexes() as x where x.partition = leaf.oid and x.kind = wanted.kind and x.valid
         )
+
+        union all
+
+        select leaf.space || ': no index at all'
+        from leaf
+        where leaf.indexes = '{}'
     )
 
     select
@@ -292,10 +298,10 @@ as $$
 
     select
         'vector indexes', case when count(*) = 0 then 'ok' else 'error' end,
-        coalesce(string_agg(unindexed.name, ', '), 'every partition has one'),
+        coalesce(string_agg(unindexed.name, ', '), 'every partition has those of its space'),
         case
             when count(*) > 0
-                then 'Searches read these partitions whole. Run: create index on … using hnsw (fused_vec halfvec_cosine_ops);'
+                then 'Searches cannot use an index that a partition lacks. Run, outside a transaction: call cad.add_index(''<space>'', ''<kind>'');'
         end
     from unindexed
 

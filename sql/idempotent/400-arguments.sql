@@ -45,8 +45,9 @@ as $$
         'the name of a row of cad.space, or an array of up to 8 of them'),
     ('options', 'against', 'strict $ == "fused" || $ == "text" || $ == "image" || $ == "shape"',
         '"fused", "text", "image" or "shape"'),
-    ('options', 'strategy', 'strict $ == "auto" || $ == "exact" || $ == "hnsw"',
-        '"auto", "exact" or "hnsw"'),
+    ('options', 'strategy', 'strict $ == "auto" || $ == "exact" || $ == "hnsw" || $ == "iterative" || $ == "prefix"'
+        ' || $ == "bit" || $ == "ivfflat"',
+        '"auto", "exact", "hnsw", "iterative", "prefix", "bit" or "ivfflat"'),
     ('options', 'weights',
         '$.type() == "object" && !exists($.keyvalue() ? (!(@.key == "text" || @.key == "image" || @.key == "shape"'
         ' || @.key == "fused" || @.key == "lexical" || @.key == "numbers" || @.key == "fit") || @.value.type() != "number" || @.value < 0 || @.value > 1e9'

@@ -55,7 +55,7 @@ comment on function cad._weighed_terms(text, text[]) is
 
 create or replace function cad._lexical_terms(query text, out terms tsquery[], out weights real[], out rare int)
 language plpgsql
-stable parallel safe
+stable strict parallel safe
 set search_path from current
 as $$
 begin
@@ -102,6 +102,7 @@ declare
     whole_weight real := coalesce((select sum(w) from unnest(asked.term_weights) as w), 1);
     spellings text[] := array[asked.words, upper(asked.words), lower(asked.words)];
     rare_terms tsquery[] := asked.terms[:asked.rare_terms];
+    rare_english tsquery[] := asked.english_terms[:asked.rare_english];
     rare_numbers tsquery[] := asked.number_terms[:asked.rare_numbers];
 begin
     if filters = '{}' then -- then every plan is the same one, and planning takes longer than looking
@@ -148,6 +149,23 @@ begin
             from cad._matching(filters) as m
             cross join lateral (select m.lexemes || '' as lexemes offset 0) as whole -- unpacked once
             where m.lexemes @@ array_to_string(rare_terms, ' | ')::tsquery
+            union all
+            -- the same with what the glossary makes of the query
+            (
+                select m.model_id, whole_weight
+                from cad._matching(filters) as m
+                where m.lexemes @@ nullif(array_to_string(asked.english_terms, ' & '), '')::tsquery
+                limit most
+            )
+            union all
+            select m.model_id, (
+                select sum(t.weight)
+                from unnest(rare_english, asked.english_weights) as t (term, weight)
+                where whole.lexemes @@ t.term
+            )
+            from cad._matching(filters) as m
+            cross join lateral (select m.lexemes || '' as lexemes offset 0) as whole
+            where m.lexemes @@ nullif(array_to_string(rare_english, ' | '), '')::tsquery
             union all
             -- parts that measure rare numbers
             select m.model_id, (

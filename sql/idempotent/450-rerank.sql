@@ -50,6 +50,10 @@ begin
                         from unnest(($2).terms, ($2).term_weights) as t (term, weight)
                     ),
                     (
+                        select coalesce(sum(t.weight) filter (where whole.lexemes @@ t.term), 0) / sum(t.weight)
+                        from unnest(($2).english_terms, ($2).english_weights) as t (term, weight)
+                    ),
+                    (
                         select max(similarity(m.part_number, n.number))
                         from unnest(($2).part_numbers) as n (number)
                         having max(similarity(m.part_number, n.number)) >= show_limit() -- as the operator %% means it

@@ -57,55 +57,6 @@ $$;
 comment on function cad._weights(cad._query, jsonb) is
 'What each score counts in the rerank: cad.fusion_weight, options.weights over it, or options.against alone.';
 
-create or replace function cad._plan(
-    asked cad._query, k int, filters jsonb, options jsonb,
-    out strategy text, out reason text, out matching int, out most int
-)
-language plpgsql
-stable parallel restricted
-set search_path from current
-set plan_cache_mode = force_custom_plan
-as $$
-declare
-    -- Measured: comparing 5,000 parts one by one takes about as long as an HNSW scan for 200.
-    exact_matching constant int := 5000;
-    indexed_most constant int := 2000;
-    counted int;
-begin
-    most := greatest(200, 2 * k);
-    counted := greatest(exact_matching + 1, most);
-    -- Without a filter and policies the table's own estimate tells that there are more than would be counted.
-    if filters = '{}' and not row_security_active('cad.model')
-        and (select c.reltuples > counted from pg_class as c where c.oid = 'cad.model'::regclass) then
-        matching := counted;
-    else
-        select count(*) into matching from (select from cad._matching(filters) limit counted) as m;
-    end if;
-    if asked.fused_vec is null then
-        strategy := 'lexical';
-        reason := 'no encoder';
-    elsif options ->> 'strategy' <> 'auto' then
-        strategy := options ->> 'strategy';
-        reason := 'asked for';
-    elsif matching <= exact_matching then
-        strategy := 'exact';
-        reason := 'few parts match';
-    elsif coalesce(options ->> 'against', 'fused') <> 'fused' then
-        strategy := 'exact';
-        reason := 'the index is on the fused vectors';
-    elsif most > indexed_most then
-        strategy := 'exact';
-        reason := 'many hits wanted';
-    else
-        strategy := 'hnsw';
-        reason := 'many parts match';
-    end if;
-end
-$$;
-
-comment on function cad._plan(cad._query, int, jsonb, jsonb) is
-'How to find candidates: lexical, exact or hnsw, and why; how many parts match (counted up to a limit).';
-
 create or replace function cad._search(
     k int,
     family text,
@@ -164,7 +115,10 @@ begin
     end if;
     stages := stages || cad._stage('encode', started, null, jsonb_build_object(
         'kind', asked.kind, 'terms', asked.terms::text[], 'numbers', asked.number_terms::text[], 'weights', weights
-    ));
+    ) || case
+        when asked.english_terms is null then '{}'
+        else jsonb_build_object('in_english', asked.english_terms::text[])
+    end);
 
     started := clock_timestamp();
     plan := cad._plan(asked, k, filters, options);
@@ -172,13 +126,15 @@ begin
         'strategy', plan.strategy, 'reason', plan.reason
     ));
 
-    if plan.strategy = 'hnsw' then
+    if plan.kind is not null then
         started := clock_timestamp();
-        indexed := cad._nearest_indexed(asked.vectors, asked.fused_vec, filters, plan.most);
-        nearest := indexed.nearest;
-        stages := stages || cad._stage(
-            'hnsw', started, cardinality(nearest), indexed.settings || jsonb_build_object('wanted', plan.most)
+        indexed := cad._nearest_indexed(
+            asked.vectors, asked.fused_vec, filters, plan.most, plan.strategy, plan.kind, plan.dim
         );
+        nearest := indexed.nearest;
+        stages := stages || cad._stage(plan.strategy, started, cardinality(nearest), indexed.settings || jsonb_build_object(
+            'wanted', plan.most, 'dim', plan.dim
+        ));
     end if;
     if plan.strategy = 'exact' or cardinality(nearest) < least(plan.most, plan.matching) then
         started := clock_timestamp();
@@ -187,7 +143,7 @@ begin
             case when options ->> 'strategy' = 'exact' then null else plan.most end
         );
         stages := stages || cad._stage('exact', started, cardinality(nearest), jsonb_build_object(
-            'wanted', plan.most, 'because', case when plan.strategy = 'hnsw' then 'hnsw came back short' end
+            'wanted', plan.most, 'because', case when plan.kind is not null then plan.strategy || ' came back short' end
         ));
     end if;
     if asked.words is not null then

@@ -140,3 +140,30 @@ comment on column cad.view.azimuth_deg is 'Azimuth of the camera in degrees.';
 comment on column cad.view.elevation_deg is 'Elevation of the camera in degrees.';
 comment on column cad.view.png is 'The picture, 224 x 224, PNG.';
 comment on column cad.view.vec is 'Image vector of the view in space cad, unit length.';
+
+create or replace view cad.index_health
+with (security_invoker = true) as
+select
+    x.space,
+    x.partition,
+    x.index,
+    x.kind,
+    x.dim,
+    x.parameters,
+    x.valid,
+    x.size_bytes,
+    x.parts,
+    x.scans
+from cad._vector_indexes() as x;
+
+comment on view cad.index_health is 'Vector indexes that stand, one row for each partition and index.';
+comment on column cad.index_health.space is 'Embedding space.';
+comment on column cad.index_health.partition is 'Table of vectors.';
+comment on column cad.index_health.index is 'The index.';
+comment on column cad.index_health.kind is 'hnsw, prefix, bit or ivfflat.';
+comment on column cad.index_health.dim is 'Dimensions that are indexed.';
+comment on column cad.index_health.parameters is 'Parameters that it was made with; the defaults of pgvector where null.';
+comment on column cad.index_health.valid is 'Whether searches may use it; an index that is not valid is to be made anew.';
+comment on column cad.index_health.size_bytes is 'Size on disk in bytes.';
+comment on column cad.index_health.parts is 'Parts in the table, as of its last analyze.';
+comment on column cad.index_health.scans is 'How often it was read since the statistics were reset.';

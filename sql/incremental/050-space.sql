@@ -17,7 +17,7 @@ create table cad.space (
     encoder_version text,
     vectors regclass not null unique,
     views regclass not null unique,
-    config jsonb not null default '{"hnsw": {"m": 16, "ef_construction": 100}}',
+    config jsonb not null default '{"indexes": {"hnsw": {"m": 16, "ef_construction": 100}}}',
     created_at timestamptz not null default pg_catalog.now(),
     check ((name = 'cad') = (backend = 'native' and encoder = '{}')) -- the service has its encoder without being told
 );
@@ -32,7 +32,7 @@ comment on column cad.space.encoder_version is
 'Encoder that made the vectors; null until the first part. Queries encoded by another are refused.';
 comment on column cad.space.vectors is 'Table of the vectors.';
 comment on column cad.space.views is 'Table of the vectors of views.';
-comment on column cad.space.config is 'Index parameters: hnsw.m and hnsw.ef_construction, taken by indexes made from now on.';
+comment on column cad.space.config is 'indexes: the kinds of indexes on fused_vec that a new partition gets, each with its parameters.';
 comment on column cad.space.created_at is 'When the space was added.';
 
 create table cad.space_cad (

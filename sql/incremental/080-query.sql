@@ -6,6 +6,9 @@ create type cad._query as (
     terms tsquery [],
     term_weights real [],
     rare_terms integer,
+    english_terms tsquery [],
+    english_weights real [],
+    rare_english integer,
     number_terms tsquery [],
     number_weights real [],
     rare_numbers integer,
@@ -20,7 +23,7 @@ create type cad._query as (
 );
 
 comment on type cad._query is
-'A question in every form. terms: rarest first, the first rare_terms of them rare. number_terms: the numbers that it '
-'names, in the same way. part_numbers: words that may be one. '
+'A question in every form. terms: rarest first, the first rare_terms of them rare. english_terms: those of '
+'what the glossary makes of it. number_terms: the numbers that it names. part_numbers: words that may be one. '
 'The vectors: what each stored modality is compared with; all null where no encoder made them. by_view: compare the '
 'image with each of the views. vectors, views: the tables of the space.';

@@ -108,7 +108,7 @@ def test_a_fresh_space_is_filled(clip: Connection, scripted: ScriptedService) ->
     assert clip.execute("select encoder_version from cad.space where name = 'clip'").fetchone() == ("clip-1",)
     assert tables(clip, "clip") == {"", "_view"}  # what was there before was empty: nothing to keep
     assert clip.execute("select cad._is_promoted('clip', 'bolts')").fetchone() == (True,)
-    assert doctor(clip, "vector indexes") == ("ok", "every partition has one", None)
+    assert doctor(clip, "vector indexes") == ("ok", "every partition has those of its space", None)
     assert doctor(clip, "vectors of space clip") == ("ok", "7 of 7 parts have them, 0 of another text or encoder", None)
 
 
@@ -281,7 +281,7 @@ def test_another_model_takes_over_and_the_old_vectors_are_kept(parts: Connection
     shown = parts.execute("select vec from cad.view where view = 3 limit 1").fetchone()
     assert json.loads(shown[0]) == numbers(b"view 3")  # type: ignore[index]
     assert parts.execute("select cad._is_promoted('cad', 'bolts')").fetchone() == (True,)
-    assert doctor(parts, "vector indexes") == ("ok", "every partition has one", None)
+    assert doctor(parts, "vector indexes") == ("ok", "every partition has those of its space", None)
     assert "drop_previous" in doctor(parts, "previous vectors of space cad")[2]  # type: ignore[index]
 
     load(parts, b"new")

@@ -1,0 +1,230 @@
+-- Indexes are added, changed and dropped while searches go on. A new one is built partition after partition, each in a
+-- transaction of its own; what it replaces is dropped when all of it stands, so there is an index at any time. While
+-- a partition is being indexed, whoever writes to it waits.
+
+create or replace function cad._want_index(space text, kind text, parameters jsonb)
+returns void
+language plpgsql volatile parallel unsafe security definer
+set search_path from current
+as $$
+begin
+    perform cad._check_space(space);
+    perform cad._refuse_while_reembedded(space);
+    update cad.space as s
+    set config = jsonb_set(
+        s.config, array['indexes', kind],
+        cad._index_parameters(kind, coalesce(parameters, s.config -> 'indexes' -> kind, '{}'), s.dim)
+    )
+    where s.name = _want_index.space;
+end
+$$;
+
+comment on function cad._want_index(text, text, jsonb) is
+'Writes down that the partitions of a space are to have an index of a kind.';
+
+create or replace function cad._index_is_as_wanted(standing text[], dim integer, wanted jsonb, space_dim integer)
+returns boolean
+language sql immutable parallel safe
+set search_path from current
+as $$
+    select dim = coalesce((wanted -> 'dim')::integer, space_dim)
+        and standing @> array(select format('%s=%s', p.key, p.value) from jsonb_each(wanted - 'dim') as p)
+$$;
+
+comment on function cad._index_is_as_wanted(text[], integer, jsonb, integer) is
+'Whether an index that stands has the parameters that are wanted.';
+
+create or replace function cad._next_partition_to_index(space text, kind text)
+returns text
+language sql stable parallel safe
+set search_path from current
+as $$
+    select c.relname
+    from cad.space as s
+    inner join pg_inherits as i on i.inhparent = s.vectors
+    inner join pg_class as c on c.oid = i.inhrelid
+    where s.name = _next_partition_to_index.space
+        and s.config -> 'indexes' ? kind
+        and not exists (
+            select from cad._vector_indexes() as x
+            where x.partition = c.oid and x.kind = _next_partition_to_index.kind and x.valid
+                and cad._index_is_as_wanted(x.parameters, x.dim, s.config -> 'indexes' -> x.kind, s.dim)
+        )
+    order by c.relname
+    limit 1
+$$;
+
+comment on function cad._next_partition_to_index(text, text) is
+'A partition that lacks the index of a kind that its space wants; null where none does.';
+
+create or replace function cad._index_partition(space text, kind text)
+returns boolean
+language plpgsql volatile parallel unsafe security definer
+set search_path from current
+as $$
+declare
+    partition text;
+begin
+    perform cad._refuse_while_reembedded(space);
+    partition := cad._next_partition_to_index(space, kind);
+    if partition is null then
+        return false;
+    end if;
+    perform cad._create_vector_index(partition, kind, s.config -> 'indexes' -> kind, s.dim)
+    from cad.space as s
+    where s.name = _index_partition.space;
+    return true;
+end
+$$;
+
+comment on function cad._index_partition(text, text) is
+'Makes the index of a kind on one more partition of a space; false where every one has it.';
+
+create or replace function cad._drop_indexes(space text, keep text[])
+returns void
+language plpgsql volatile parallel unsafe security definer
+set search_path from current
+set lock_timeout = '2s'
+as $$
+declare
+    unwanted record;
+begin
+    perform cad._refuse_while_reembedded(space);
+    update cad.space as s
+    set config = jsonb_set(s.config, '{indexes}', (
+        select coalesce(jsonb_object_agg(w.key, w.value), '{}')
+        from jsonb_each(s.config -> 'indexes') as w
+        where w.key = any(keep)
+    ))
+    where s.name = _drop_indexes.space;
+    for unwanted in
+        select x.index
+        from cad._vector_indexes() as x
+        inner join cad.space as s on s.name = x.space
+        where x.space = _drop_indexes.space and (
+            not s.config -> 'indexes' ? x.kind
+            or not x.valid
+            or not cad._index_is_as_wanted(x.parameters, x.dim, s.config -> 'indexes' -> x.kind, s.dim)
+        )
+    loop
+        execute format('drop index %s', unwanted.index);
+    end loop;
+exception when lock_not_available then
+    raise exception 'the vectors of space % are locked by other sessions', space
+        using errcode = 'lock_not_available',
+            hint = 'Nothing was dropped, every index still serves. Try again when they are done.';
+end
+$$;
+
+comment on function cad._drop_indexes(text, text[]) is
+'Keeps the indexes of some kinds, with the parameters that are wanted, and drops all others of a space.';
+
+create or replace function cad._wanted_kinds(space text)
+returns text[]
+language sql stable parallel safe
+set search_path from current
+as $$
+    select array(select jsonb_object_keys(s.config -> 'indexes')) from cad.space as s where s.name = _wanted_kinds.space
+$$;
+
+comment on function cad._wanted_kinds(text) is 'The kinds of indexes that the partitions of a space are to have.';
+
+create or replace function cad.drop_index(space text, kind text)
+returns void
+language plpgsql volatile parallel unsafe
+set search_path from current
+as $$
+begin
+    perform cad._check_space(space);
+    if not exists (select from cad._index_kind() as k where k.kind = drop_index.kind) then
+        perform cad._index_parameters(kind, '{}', 1); -- refuses it
+    end if;
+    perform cad._drop_indexes(space, array_remove(cad._wanted_kinds(space), kind));
+end
+$$;
+
+comment on function cad.drop_index(text, text) is
+'Drops the indexes of a kind in a space: hnsw, prefix, bit or ivfflat. Without any index, searches compare every part.';
+
+create or replace function cad._profile(name text)
+returns jsonb
+language plpgsql immutable parallel safe
+set search_path from current
+as $$
+declare
+    profiles constant jsonb := jsonb '{
+        "plain": {"hnsw": {}},
+        "fast": {"prefix": {"dim": 128, "m": 16, "ef_construction": 64}},
+        "compact": {"prefix": {"dim": 64, "m": 8, "ef_construction": 32}}
+    }';
+begin
+    if not coalesce(profiles ? name, false) then
+        raise exception 'there is no profile %', coalesce(quote_literal(left(name, 100)), 'null')
+            using errcode = '22023', hint = 'Take plain, fast or compact.';
+    end if;
+    return profiles -> name;
+end
+$$;
+
+comment on function cad._profile(text) is
+'The indexes of a profile. docs/results/index has the measurements that they were chosen by.';
+
+-- Procedures that commit cannot have a set clause: every name below is qualified.
+create or replace procedure cad._add_index(space text, kind text, parameters jsonb)
+language plpgsql
+as $$
+begin
+    perform cad._want_index(space, kind, parameters);
+    loop
+        commit;
+        exit when not cad._index_partition(space, kind);
+    end loop;
+end
+$$;
+
+comment on procedure cad._add_index is 'Gives every partition of a space an index of a kind, committing after each.';
+
+create or replace procedure cad.add_index(space text, kind text, parameters jsonb default null)
+language plpgsql
+as $$
+declare
+    outside boolean;
+begin
+    call cad._commit(outside);
+    if not outside then
+        raise exception 'cad.add_index() commits after every partition, so it cannot run inside a transaction block'
+            using errcode = '25001', hint = 'Call it without begin; a driver has a setting for that, often named autocommit.';
+    end if;
+    call cad._add_index(space, kind, parameters);
+    perform cad._drop_indexes(space, cad._wanted_kinds(space));
+end
+$$;
+
+comment on procedure cad.add_index is
+'Gives a space an index of a kind, hnsw, prefix, bit or ivfflat, such as call cad.add_index(''cad'', ''prefix'', '
+'''{"dim": 128}''); without parameters as it is wanted already, or with the defaults. One of that kind with other parameters serves until the new one stands, then it is dropped. Call it '
+'again to go on after an interruption.';
+
+create or replace procedure cad.use_profile(space text, profile text)
+language plpgsql
+as $$
+declare
+    wanted jsonb := cad._profile(profile);
+    kind text;
+    outside boolean;
+begin
+    call cad._commit(outside);
+    if not outside then
+        raise exception 'cad.use_profile() commits after every partition, so it cannot run inside a transaction block'
+            using errcode = '25001', hint = 'Call it without begin; a driver has a setting for that, often named autocommit.';
+    end if;
+    for kind in select pg_catalog.jsonb_object_keys(wanted) loop
+        call cad._add_index(space, kind, wanted operator(pg_catalog.->) kind);
+    end loop;
+    perform cad._drop_indexes(space, array(select pg_catalog.jsonb_object_keys(wanted)));
+end
+$$;
+
+comment on procedure cad.use_profile is
+'Gives a space the indexes of a profile, then drops its others: plain (the whole vector), fast (its first 128 dimensions, '
+'then all of them for the best) or compact (the least memory and the shortest build).';

@@ -37,7 +37,8 @@ def add(db: Database, kind: str, **parameters: int) -> None:
 def standing(db: Database) -> list[tuple[str, int]]:
     """Kind and dimensions of the indexes of the default partition."""
     return db.execute(
-        "select kind, dim from cad.index_health where partition = 'cad.space_cad_default'::regclass and valid order by 1"
+        "select kind, dim from cad.index_health"
+        " where partition = 'cad.space_cad_default'::regclass and valid order by 1"
     ).fetchall()
 
 

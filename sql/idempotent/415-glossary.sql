@@ -31,8 +31,8 @@ select distinct
 from shipped as s
 on conflict (chinese, english) do update set shipped = true;
 
-create or replace function cad._in_english(query text)
-returns text
+create or replace function cad._english_spellings(query text)
+returns text[]
 language plpgsql
 stable parallel safe
 set search_path from current
@@ -40,32 +40,40 @@ as $$
 declare
     found_term record;
     rest text := query;
-    english text[] := array[]::text[];
+    spellings text[] := array[]::text[];
 begin
     if query !~ '[\u4e00-\u9fff]' then
         return null;
     end if;
     -- The longest terms first, so that 钽电容 is not taken for 钽 and 电容.
     for found_term in
-        select g.chinese, string_agg(g.english, ' ' order by g.english) as english
+        select
+            g.chinese,
+            array_agg(distinct array_to_string(
+                tsvector_to_array(to_tsvector('simple', cad._lexical_text(g.english))), '&'
+            )) as alternatives
         from cad.glossary as g
         where position(g.chinese in query) > 0
         group by g.chinese
         order by length(g.chinese) desc, g.chinese
     loop
-        if position(found_term.chinese in rest) > 0 then
-            rest := replace(rest, found_term.chinese, ' ');
-            english := english || found_term.english;
-        end if;
+        continue when position(found_term.chinese in rest) = 0;
+        rest := replace(rest, found_term.chinese, ' ');
+        spellings := spellings || case
+            when cardinality(found_term.alternatives) = 1 then string_to_array(found_term.alternatives[1], '&')
+            else array[array_to_string(found_term.alternatives, ' ')] -- synonyms: one of them will do
+        end;
     end loop;
-    if cardinality(english) = 0 then
+    if cardinality(spellings) = 0 then
         return null;
     end if;
     rest := regexp_replace(rest, '(?<=\d)\s*乘\s*(?=\d)', 'x', 'g');
     rest := regexp_replace(rest, '(?<=\d)\s*毫米', 'mm', 'g');
-    return concat_ws(' ', array_to_string(english, ' '), regexp_replace(rest, '[\u4e00-\u9fff]+', ' ', 'g'));
+    rest := regexp_replace(rest, '[\u4e00-\u9fff]+', ' ', 'g');
+    return spellings || tsvector_to_array(to_tsvector('simple', cad._lexical_text(rest)));
 end
 $$;
 
-comment on function cad._in_english(text) is
-'The terms of a Chinese question that the glossary knows, in English, with its numbers and names; null where it knows none.';
+comment on function cad._english_spellings(text) is
+'What a Chinese question is looked for by in English, as far as the glossary knows its terms, with its numbers and names; '
+'null where it knows none. One element for each term, as cad._weighed_terms reads them.';

@@ -35,12 +35,18 @@ begin
             sum(spelled.share * parts) over (order by spelled.share, spelled.term) as parts_so_far
         from (
             select
-                string_agg(array_to_tsvector(array[l.lexeme])::text, ' | ')::tsquery as term,
-                least(sum(coalesce(
-                    shares[array_position(known, l.lexeme)], shares[cardinality(known) + 1], 1 / parts
-                )), 1) as share
+                string_agg(a.term, ' | ')::tsquery as term,
+                least(sum(a.share), 1) as share
             from unnest(spellings) with ordinality as s (spelling, place)
-            cross join lateral unnest(string_to_array(s.spelling, ' ')) as l (lexeme)
+            cross join lateral unnest(string_to_array(s.spelling, ' ')) as alternatives (alternative)
+            cross join lateral (
+                select
+                    string_agg(array_to_tsvector(array[l.lexeme])::text, ' & ') as term,
+                    min(coalesce(
+                        shares[array_position(known, l.lexeme)], shares[cardinality(known) + 1], 1 / parts
+                    )) as share
+                from unnest(string_to_array(alternatives.alternative, '&')) as l (lexeme)
+            ) as a
             group by s.place
             order by share
             limit 64
@@ -51,11 +57,12 @@ $$;
 
 comment on function cad._weighed_terms(text, text[]) is
 'Terms of which a column of lexemes of cad.model may hold any, rarest first, with their weights; the first so many (rare) '
-'are few enough to be looked up one by one. A term is one lexeme, or several with blanks between that count as one.';
+'are few enough to be looked up one by one. A term is one lexeme, or several alternatives with blanks between that count '
+'as one; an alternative may be several lexemes with & between, all of which it takes.';
 
 create or replace function cad._lexical_terms(query text, out terms tsquery[], out weights real[], out rare int)
 language plpgsql
-stable strict parallel safe
+stable parallel safe
 set search_path from current
 as $$
 begin
@@ -101,8 +108,14 @@ as $$
 declare
     whole_weight real := coalesce((select sum(w) from unnest(asked.term_weights) as w), 1);
     spellings text[] := array[asked.words, upper(asked.words), lower(asked.words)];
-    rare_terms tsquery[] := asked.terms[:asked.rare_terms];
-    rare_english tsquery[] := asked.english_terms[:asked.rare_english];
+    -- With what the glossary makes of the query: together, because each branch below may be a scan of its own.
+    rare_terms tsquery[] := asked.terms[:asked.rare_terms] || asked.english_terms[:asked.rare_english];
+    rare_weights real[] := asked.term_weights[:asked.rare_terms] || asked.english_weights[:asked.rare_english];
+    every_term text := concat_ws(
+        ' | ',
+        (select string_agg(format('(%s)', t), ' & ') from unnest(asked.terms) as t),
+        (select string_agg(format('(%s)', t), ' & ') from unnest(asked.english_terms) as t)
+    );
     rare_numbers tsquery[] := asked.number_terms[:asked.rare_numbers];
 begin
     if filters = '{}' then -- then every plan is the same one, and planning takes longer than looking
@@ -136,36 +149,19 @@ begin
             (
                 select m.model_id, whole_weight
                 from cad._matching(filters) as m
-                where m.lexemes @@ array_to_string(asked.terms, ' & ')::tsquery
+                where m.lexemes @@ every_term::tsquery
                 limit most
             )
             union all
             -- parts that hold rare terms, in one scan: under row level security no index serves it
             select m.model_id, (
                 select sum(t.weight)
-                from unnest(rare_terms, asked.term_weights) as t (term, weight)
+                from unnest(rare_terms, rare_weights) as t (term, weight)
                 where whole.lexemes @@ t.term
             )
             from cad._matching(filters) as m
             cross join lateral (select m.lexemes || '' as lexemes offset 0) as whole -- unpacked once
             where m.lexemes @@ array_to_string(rare_terms, ' | ')::tsquery
-            union all
-            -- the same with what the glossary makes of the query
-            (
-                select m.model_id, whole_weight
-                from cad._matching(filters) as m
-                where m.lexemes @@ nullif(array_to_string(asked.english_terms, ' & '), '')::tsquery
-                limit most
-            )
-            union all
-            select m.model_id, (
-                select sum(t.weight)
-                from unnest(rare_english, asked.english_weights) as t (term, weight)
-                where whole.lexemes @@ t.term
-            )
-            from cad._matching(filters) as m
-            cross join lateral (select m.lexemes || '' as lexemes offset 0) as whole
-            where m.lexemes @@ nullif(array_to_string(rare_english, ' | '), '')::tsquery
             union all
             -- parts that measure rare numbers
             select m.model_id, (

@@ -108,7 +108,7 @@ begin
         select t.terms, t.weights, t.rare into asked.terms, asked.term_weights, asked.rare_terms
         from cad._lexical_terms(asked.words) as t;
         select t.terms, t.weights, t.rare into asked.english_terms, asked.english_weights, asked.rare_english
-        from cad._lexical_terms(cad._in_english(asked.words)) as t;
+        from cad._weighed_terms('lexemes', cad._english_spellings(asked.words)) as t;
         select t.terms, t.weights, t.rare into asked.number_terms, asked.number_weights, asked.rare_numbers
         from cad._number_terms(asked.words) as t;
         asked.part_numbers := cad._part_numbers(asked.words);

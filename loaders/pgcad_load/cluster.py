@@ -21,7 +21,7 @@ import subprocess
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ SOCKET_PATH_LIMIT = 100  # sun_path holds 108 bytes; ".s.PGSQL.29999" and the fi
 PORTS = range(20_000, 30_000)  # below Linux' ephemeral ports, so that no outgoing connection takes it meanwhile
 START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 20.0
+_PYTHON_SETTINGS = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")
 
 CONFIGURATION = """\
 # Written by `pgcad up`; put your own settings in another file of this folder.
@@ -367,9 +368,11 @@ class LocalCluster:
             os.lchown(path, entry.pw_uid, entry.pw_gid)
 
     def _run(self, program: str, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+        owner = self._as_owner()
+        environment = _of_the_system(owner.pop("env", os.environ))
         done = subprocess.run(
             [Path(bindir(), program), *arguments], cwd=self.state, text=True, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **self._as_owner(),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, **owner,
         )  # fmt: skip
         if check and done.returncode != 0:
             raise ClusterError(f"{program} failed:\n{done.stdout}")
@@ -411,6 +414,17 @@ def psql(state: Path, arguments: list[str]) -> int:
 
 
 # --- the operating system ---------------------------------------------------------------------------------------
+
+
+def _of_the_system(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment without what an activated virtual environment put there.
+
+    A server's Python looks for its home along PATH: whoever starts the server would decide which packages UDFs see.
+    """
+    ours = Path(sysconfig.get_path("scripts"))
+    path = [folder for folder in environment.get("PATH", os.defpath).split(os.pathsep) if Path(folder) != ours]
+    kept = {name: value for name, value in environment.items() if name not in _PYTHON_SETTINGS}
+    return {**kept, "PATH": os.pathsep.join(path)}
 
 
 def bindir() -> Path:

@@ -102,6 +102,24 @@ $$;
 comment on function cad._usable_indexes(regclass) is
 'The kinds of indexes, with their dimensions, that every partition of a table of vectors has and that are valid.';
 
+create or replace function cad._check_index_kind(kind text)
+returns void
+language plpgsql
+immutable parallel safe
+set search_path from current
+as $$
+begin
+    if exists (select from cad._index_kind() as k where k.kind = _check_index_kind.kind) then
+        return;
+    end if;
+    raise exception 'there is no kind of index %', coalesce(quote_literal(left(kind, 100)), 'null')
+        using errcode = '22023',
+            hint = 'Known kinds: ' || (select string_agg(k.kind, ', ' order by k.kind) from cad._index_kind() as k) || '.';
+end
+$$;
+
+comment on function cad._check_index_kind(text) is 'Refuses (22023) a kind of index that there is not.';
+
 create or replace function cad._index_parameters(kind text, given jsonb, dim integer)
 returns jsonb
 language plpgsql
@@ -113,12 +131,8 @@ declare
     wrong record;
     chosen jsonb;
 begin
+    perform cad._check_index_kind(kind);
     select k.parameters into known from cad._index_kind() as k where k.kind = _index_parameters.kind;
-    if known is null then
-        raise exception 'there is no kind of index %', coalesce(quote_literal(left(kind, 100)), 'null')
-            using errcode = '22023',
-                hint = 'Known kinds: ' || (select string_agg(k.kind, ', ' order by k.kind) from cad._index_kind() as k) || '.';
-    end if;
     if jsonb_typeof(given) is distinct from 'object' then
         raise exception 'parameters of an index must be a JSON object' using errcode = '22023', hint = 'Give {} for none.';
     end if;

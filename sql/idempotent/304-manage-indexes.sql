@@ -7,20 +7,23 @@ returns void
 language plpgsql volatile parallel unsafe security definer
 set search_path from current
 as $$
+declare
+    stored cad.space;
+    chosen jsonb;
 begin
     perform cad._check_space(space);
     perform cad._refuse_while_reembedded(space);
+    select s.* into stored from cad.space as s where s.name = _want_index.space;
+    chosen := cad._index_parameters(kind, coalesce(parameters, stored.config -> 'indexes' -> kind, '{}'), stored.dim);
+    perform cad._check_room(i.inhrelid, kind, chosen, stored.dim) from pg_inherits as i where i.inhparent = stored.vectors;
     update cad.space as s
-    set config = jsonb_set(
-        s.config, array['indexes', kind],
-        cad._index_parameters(kind, coalesce(parameters, s.config -> 'indexes' -> kind, '{}'), s.dim)
-    )
+    set config = jsonb_set(s.config, array['indexes', kind], chosen)
     where s.name = _want_index.space;
 end
 $$;
 
 comment on function cad._want_index(text, text, jsonb) is
-'Writes down that the partitions of a space are to have an index of a kind.';
+'Writes down that the partitions of a space are to have an index of a kind, if there is room for it.';
 
 create or replace function cad._index_is_as_wanted(standing text[], dim integer, wanted jsonb, space_dim integer)
 returns boolean
@@ -66,6 +69,7 @@ declare
     partition text;
 begin
     perform cad._refuse_while_reembedded(space);
+    perform pg_advisory_xact_lock(hashtextextended('pgcad indexes ' || space, 0)); -- two at once would build it twice
     partition := cad._next_partition_to_index(space, kind);
     if partition is null then
         return false;
@@ -80,34 +84,41 @@ $$;
 comment on function cad._index_partition(text, text) is
 'Makes the index of a kind on one more partition of a space; false where every one has it.';
 
-create or replace function cad._drop_indexes(space text, keep text[])
+create or replace function cad._other_kinds(kinds text[])
+returns text[]
+language sql immutable parallel safe
+set search_path from current
+as $$
+    select array(select k.kind from cad._index_kind() as k where k.kind <> all(kinds))
+$$;
+
+comment on function cad._other_kinds(text[]) is 'All kinds of indexes but these.';
+
+create or replace function cad._drop_indexes(space text, unwanted text[], tidied text[])
 returns void
 language plpgsql volatile parallel unsafe security definer
 set search_path from current
 set lock_timeout = '2s'
 as $$
 declare
-    unwanted record;
+    doomed record;
 begin
     perform cad._refuse_while_reembedded(space);
     update cad.space as s
-    set config = jsonb_set(s.config, '{indexes}', (
-        select coalesce(jsonb_object_agg(w.key, w.value), '{}')
-        from jsonb_each(s.config -> 'indexes') as w
-        where w.key = any(keep)
-    ))
+    set config = jsonb_set(s.config, '{indexes}', (s.config -> 'indexes') - unwanted)
     where s.name = _drop_indexes.space;
-    for unwanted in
+    for doomed in
         select x.index
         from cad._vector_indexes() as x
         inner join cad.space as s on s.name = x.space
         where x.space = _drop_indexes.space and (
-            not s.config -> 'indexes' ? x.kind
-            or not x.valid
-            or not cad._index_is_as_wanted(x.parameters, x.dim, s.config -> 'indexes' -> x.kind, s.dim)
+            x.kind = any(unwanted)
+            or x.kind = any(tidied) and not (
+                x.valid and cad._index_is_as_wanted(x.parameters, x.dim, s.config -> 'indexes' -> x.kind, s.dim)
+            )
         )
     loop
-        execute format('drop index %s', unwanted.index);
+        execute format('drop index %s', doomed.index);
     end loop;
 exception when lock_not_available then
     raise exception 'the vectors of space % are locked by other sessions', space
@@ -116,18 +127,9 @@ exception when lock_not_available then
 end
 $$;
 
-comment on function cad._drop_indexes(text, text[]) is
-'Keeps the indexes of some kinds, with the parameters that are wanted, and drops all others of a space.';
-
-create or replace function cad._wanted_kinds(space text)
-returns text[]
-language sql stable parallel safe
-set search_path from current
-as $$
-    select array(select jsonb_object_keys(s.config -> 'indexes')) from cad.space as s where s.name = _wanted_kinds.space
-$$;
-
-comment on function cad._wanted_kinds(text) is 'The kinds of indexes that the partitions of a space are to have.';
+comment on function cad._drop_indexes(text, text[], text[]) is
+'Drops the indexes of the unwanted kinds, and those of the tidied ones that are invalid or have other parameters than the '
+'space wants.';
 
 create or replace function cad.drop_index(space text, kind text)
 returns void
@@ -137,7 +139,7 @@ as $$
 begin
     perform cad._check_space(space);
     perform cad._check_index_kind(kind);
-    perform cad._drop_indexes(space, array_remove(cad._wanted_kinds(space), kind));
+    perform cad._drop_indexes(space, array[kind], '{}');
 end
 $$;
 
@@ -194,7 +196,7 @@ begin
             using errcode = '25001', hint = 'Call it without begin; a driver has a setting for that, often named autocommit.';
     end if;
     call cad._add_index(space, kind, parameters);
-    perform cad._drop_indexes(space, cad._wanted_kinds(space));
+    perform cad._drop_indexes(space, '{}', array[kind]);
 end
 $$;
 
@@ -208,6 +210,7 @@ language plpgsql
 as $$
 declare
     wanted jsonb := cad._profile(profile);
+    kinds text[] := array(select pg_catalog.jsonb_object_keys(wanted));
     kind text;
     outside boolean;
 begin
@@ -216,10 +219,10 @@ begin
         raise exception 'cad.use_profile() commits after every partition, so it cannot run inside a transaction block'
             using errcode = '25001', hint = 'Call it without begin; a driver has a setting for that, often named autocommit.';
     end if;
-    for kind in select pg_catalog.jsonb_object_keys(wanted) loop
+    foreach kind in array kinds loop
         call cad._add_index(space, kind, wanted operator(pg_catalog.->) kind);
     end loop;
-    perform cad._drop_indexes(space, array(select pg_catalog.jsonb_object_keys(wanted)));
+    perform cad._drop_indexes(space, cad._other_kinds(kinds), kinds);
 end
 $$;
 

@@ -168,6 +168,8 @@ def test_an_index_made_by_hand_serves(db: Database, rng: np.random.Generator) ->
     assert ("prefix", 96) in standing(db)
     plan = stages(db, unit_vector(rng), options={"strategy": "prefix"})
     assert plan["prefix"][0]["dim"] == 96
+    add(db, "bit")
+    assert standing(db) == [("bit", 512), ("hnsw", 512), ("prefix", 96)], "it is not ours to drop"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 RAISED = re.compile(r"""(?:errcode = |Error\(\s*|\.get\("sqlstate", )["']([0-9A-Z]{5})["']""")
-FROM_POSTGRESQL = {"22004", "22P02", "53100", "55P03"}  # raised by the server itself: nulls, literals, disk, locks
+FROM_POSTGRESQL = {"22004", "22P02", "55P03"}  # raised by the server itself: nulls, literals, locks
 
 
 def raised() -> set[str]:

@@ -29,8 +29,8 @@ INLINED = {
     "quantities": "python_udfs/pgcad/encoders/quantities.py",
     "glossary": "python_udfs/pgcad/corpus/glossary.tsv",
 }
-"""Python files that stand inside r'''…''' of a PL/Python body, as @client_source@ and so on; @client_sha256@ names what
-was loaded, so that a session takes up a new one after an upgrade.
+"""Files that the SQL holds whole, as @client_source@ and so on: Python inside r'''…''' of a PL/Python body, the
+glossary inside $tsv$…$tsv$. @client_sha256@ names what was loaded, so that a session takes up a new one after an upgrade.
 """
 
 
@@ -143,10 +143,10 @@ def read_migrations(folder: Path, frozen: dict[str, tuple[str, str]]) -> tuple[M
     return tuple(migrations)
 
 
-def inline_python(files: Sequence[str], name: str, source: str) -> tuple[str, ...]:
-    """Put a Python file into the files of functions. Its hash changes with it and with the files that wrap it."""
-    if "'''" in source or "$python$" in source or "@extschema" in source:
-        holds = "holds ''', $python$ or @extschema, which would end the string that it is put in"
+def inline_file(files: Sequence[str], name: str, source: str) -> tuple[str, ...]:
+    """Put a file into the files of functions. Its hash changes with it and with the files that wrap it."""
+    if any(end in source for end in ("'''", "$python$", "$tsv$", "@extschema")):
+        holds = "holds ''', $python$, $tsv$ or @extschema, which would end the string that it is put in"
         raise BuildError(f"{INLINED[name]} {holds}")
     place, sha256 = f"@{name}_source@", f"@{name}_sha256@"
     wrappers = [sql for sql in files if place in sql]
@@ -163,7 +163,7 @@ def read_source(root: Path = ROOT) -> Source:
     frozen, released = read_frozen(root / "sql/incremental/frozen.txt")
     idempotent = tuple(path.read_text() for path in sorted((root / "sql/idempotent").glob("*.sql")))
     for name, file in INLINED.items():
-        idempotent = inline_python(idempotent, name, (root / file).read_text())
+        idempotent = inline_file(idempotent, name, (root / file).read_text())
     return Source(
         version=version[1],
         preamble=(root / "extensions/preamble.sql").read_text(),

@@ -152,12 +152,12 @@ def test_a_session_takes_up_a_new_client_and_a_new_wrapper(build: ModuleType) ->
     """The name that a session keeps the loaded client by changes with both."""
     caller, wrapper = "@client_sha256@", "@client_sha256@ r'''@client_source@'''"
     names = {
-        build.inline_python([caller, text], "client", client)[0]
+        build.inline_file([caller, text], "client", client)[0]
         for text in (wrapper, f"{wrapper} changed")
         for client in ("client", "client changed")
     }
     assert len(names) == 4
-    called, defined = build.inline_python([caller, wrapper], "client", "client")
+    called, defined = build.inline_file([caller, wrapper], "client", "client")
     assert defined == f"{called} r'''client'''"
 
 

@@ -30,7 +30,8 @@ INLINED = {
     "glossary": "python_udfs/pgcad/corpus/glossary.tsv",
 }
 """Files that the SQL holds whole, as @client_source@ and so on: Python inside r'''…''' of a PL/Python body, the
-glossary inside $tsv$…$tsv$. @client_sha256@ names what was loaded, so that a session takes up a new one after an upgrade.
+glossary inside $tsv$…$tsv$. @client_sha256@ names what was loaded, so that a session takes up a new one after an
+upgrade.
 """
 
 

@@ -153,14 +153,14 @@ set search_path from current
 as $$
 declare
     profiles constant jsonb := jsonb '{
-        "plain": {"hnsw": {}},
-        "fast": {"prefix": {"dim": 128, "m": 24, "ef_construction": 96}},
+        "fast": {"hnsw": {}},
+        "balanced": {"prefix": {"dim": 128, "m": 24, "ef_construction": 96}},
         "compact": {"prefix": {"dim": 128, "m": 10, "ef_construction": 40}}
     }';
 begin
     if not coalesce(profiles ? name, false) then
         raise exception 'there is no profile %', coalesce(quote_literal(left(name, 100)), 'null')
-            using errcode = '22023', hint = 'Take plain, fast or compact.';
+            using errcode = '22023', hint = 'Take fast, balanced or compact.';
     end if;
     return profiles -> name;
 end
@@ -202,8 +202,8 @@ $$;
 
 comment on procedure cad.add_index is
 'Gives a space an index of a kind, hnsw, prefix, bit or ivfflat, such as call cad.add_index(''cad'', ''prefix'', '
-'''{"dim": 128}''); without parameters as it is wanted already, or with the defaults. One of that kind with other parameters serves until the new one stands, then it is dropped. Call it '
-'again to go on after an interruption.';
+'''{"dim": 128}''); without parameters as it is wanted already, or with the defaults. One of that kind with other '
+'parameters serves until the new one stands, then it is dropped. Call it again to go on after an interruption.';
 
 create or replace procedure cad.use_profile(space text, profile text)
 language plpgsql
@@ -227,5 +227,5 @@ end
 $$;
 
 comment on procedure cad.use_profile is
-'Gives a space the indexes of a profile, then drops its others: plain (the whole vector), fast (its first 128 dimensions, '
-'then all of them for the best) or compact (the least memory and the shortest build).';
+'Gives a space the indexes of a profile, then drops its others: fast (the whole vector), balanced (half of the memory: its '
+'first 128 dimensions, then all of them for the best) or compact (less memory still and the shortest build).';

@@ -37,7 +37,7 @@ declare
     -- Measured: comparing 5,000 parts one by one takes about as long as an HNSW scan for 200.
     exact_matching constant int := 5000;
     indexed_most constant int := 2000;
-    preferred constant text[] := array['prefix', 'hnsw', 'bit', 'ivfflat'];
+    preferred constant text[] := array['hnsw', 'prefix', 'bit', 'ivfflat'];
     counted int;
 begin
     most := greatest(200, 2 * k);

@@ -72,8 +72,8 @@ create table cad.space_cad_default partition of cad.space_cad (primary key (mode
 
 comment on table cad.space_cad_default is 'Families that have no partition of their own.';
 
-create index space_cad_default_prefix_idx on cad.space_cad_default
-using hnsw ((subvector(fused_vec, 1, 128)::halfvec(128)) halfvec_cosine_ops) with (m = 24, ef_construction = 96);
+create index space_cad_default_fused_vec_idx on cad.space_cad_default
+using hnsw (fused_vec halfvec_cosine_ops) with (m = 16, ef_construction = 100);
 
 create table cad.space_cad_view (
     model_id uuid not null references cad.model on delete cascade,
@@ -100,12 +100,8 @@ $$;
 
 comment on function cad._space_give_way() is 'A space without parts gives way to a restored row of the same name.';
 
--- Its encoder was trained so that the first 128 dimensions are good vectors by themselves.
-insert into cad.space (name, dim, backend, vectors, views, config)
-values (
-    'cad', 512, 'native', 'cad.space_cad', 'cad.space_cad_view',
-    '{"indexes": {"prefix": {"dim": 128, "m": 24, "ef_construction": 96}}}'
-);
+insert into cad.space (name, dim, backend, vectors, views)
+values ('cad', 512, 'native', 'cad.space_cad', 'cad.space_cad_view');
 
 create trigger give_way before insert on cad.space
 for each row execute function cad._space_give_way();

@@ -103,7 +103,7 @@ def test_numbers_at_the_bounds_are_taken(db: Database, number: float) -> None:
     filters = {"mass_kg": {"min": number}, "size_mm": {"extents": [1, 2, 3], "tolerance_mm": abs(number)}}
     options = {"weights": {"text": 1e9, "shape": 1e-9}, "min_score": number}
     vector = str([1] * 512)
-    for strategy in ("exact", "prefix"):
+    for strategy in ("exact", "hnsw"):
         db.execute(
             "select * from cad.search_cad_vector('cad', %s::vector, filters => %s, options => %s)",
             [vector, Jsonb(filters), Jsonb({**options, "strategy": strategy})],

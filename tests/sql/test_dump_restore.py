@@ -171,7 +171,7 @@ def test_indexes_that_a_dump_leaves_out_are_asked_for_and_made(filled: Connectio
     assert (status, "space_cad_default: prefix" in detail) == ("error", True)
     restored.execute("call cad.add_index('cad', 'prefix')")
     assert restored.execute(standing).fetchall() == filled.execute(standing).fetchall()
-    assert len(restored.execute(standing).fetchall()) == 2
+    assert len(restored.execute(standing).fetchall()) == 4
     assert restored.execute(check).fetchone() == filled.execute(check).fetchone()
 
 

@@ -223,7 +223,6 @@ def test_a_cancel_ends_the_wait(db: Connection, dsn: str, scripted: ScriptedServ
 
 
 def test_an_index_serves_a_distance_to_an_embedding(db: Connection, scripted: ScriptedService) -> None:
-    db.execute("call cad.add_index('cad', 'hnsw')")
     db.execute("set enable_seqscan = off")
     plan = db.execute(
         "explain select model_id from cad.space_cad order by fused_vec <=> cad.embed_text('bolt') limit 5"

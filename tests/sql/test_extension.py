@@ -186,7 +186,7 @@ def test_doctor_finds_what_is_wrong(db: Connection, scripted: ScriptedService) -
     scripted.version = "scripted-2"
     db.execute("set search_path = public")
     db.execute("grant create on schema public to public")
-    db.execute("drop index cad.space_cad_default_prefix_idx cascade")
+    db.execute("drop index cad.space_cad_default_fused_vec_idx cascade")
     db.execute("alter table cad.model enable row level security")
     db.execute(
         "insert into cad.model (name, kind, format, sha256)"

@@ -65,7 +65,7 @@ def parts(db: Database) -> list[Part]:
 
 
 @pytest.mark.usefixtures("parts")
-@pytest.mark.parametrize("strategy", ["exact", "prefix"])
+@pytest.mark.parametrize("strategy", ["exact", "hnsw"])
 def test_filters(db: Database, strategy: str) -> None:
     probe = unit_vector(np.random.default_rng(2))
     for filters, expected in CASES:

@@ -77,8 +77,8 @@ def test_an_index_that_does_not_fit_the_memory_is_refused(db: Database) -> None:
 def test_an_index_that_does_not_fit_the_disk_is_refused(db: Database) -> None:
     db.execute("create or replace function cad._disk_free_bytes() returns bigint language sql as 'select 1000000'")
     with pytest.raises(psycopg.errors.DiskFull, match="more than the 977 kB that are free"):
-        add(db, "hnsw")
-    assert db.execute("select kind from cad.index_health").fetchall() == [("prefix",)]
+        add(db, "prefix")
+    assert db.execute("select kind from cad.index_health").fetchall() == [("hnsw",)]
 
 
 def test_an_empty_space_has_a_plan_and_an_unknown_one_has_none(db: Database) -> None:

@@ -232,7 +232,7 @@ def test_what_belongs_to_a_part_needs_policies_of_its_own(
     for table in (*PART_TABLES, "view"):
         assert reader.execute(f"select count(distinct model_id) from cad.{table}").fetchone() == (1,)
     for search in ("search_cad('bolt'", "search_cad_shape('secret bolt', 'step'", "search_cad_image('x'"):
-        for strategy in ("exact", "prefix"):
+        for strategy in ("exact", "hnsw"):
             found = reader.execute(f"select name from cad.{search}, options => %s)", [Jsonb({"strategy": strategy})])
             assert found.fetchall() == [("open",)]
     partitions = db.execute(

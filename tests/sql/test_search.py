@@ -92,7 +92,7 @@ def test_a_zero_vector_is_no_vector(db: Database, parts: list[Part], rng: np.ran
         " where model_id = (select model_id from cad.model where part_number = %(number)s)",
         {"zero": zero, "number": parts[0].number},
     )
-    for options in ({}, {"against": "text"}, {"strategy": "prefix"}):
+    for options in ({}, {"against": "text"}, {"strategy": "hnsw"}):
         found = search(db, unit_vector(rng), 120, options=options)
         assert dict(found)[parts[0].number] == 0
         assert found[0][0] != parts[0].number
@@ -107,15 +107,15 @@ def test_equal_scores_have_a_fixed_order(db: Database, parts: list[Part], rng: n
 
 
 @pytest.mark.usefixtures("ids")
-def test_the_index_is_read_when_asked_for(db: Database, dsn: str, rng: np.random.Generator) -> None:
+def test_hnsw_is_used_when_asked_for(db: Database, dsn: str, rng: np.random.Generator) -> None:
     scans = (
-        "select idx_scan from pg_stat_user_indexes where relname = 'space_cad_default' and indexrelname like '%prefix%'"
+        "select idx_scan from pg_stat_user_indexes where relname = 'space_cad_default' and indexrelname like '%fused%'"
     )
     probe = unit_vector(rng)
-    plan = stages(db, probe, 5, options={"strategy": "prefix"})
-    assert plan["plan"][0] == {"strategy": "prefix", "reason": "asked for"}
-    assert plan["prefix"] == (
-        {"wanted": 200, "iterative_scan": "relaxed_order", "ef_search": 200, "max_scan_tuples": 40000, "dim": 128}, 120,
+    plan = stages(db, probe, 5, options={"strategy": "hnsw"})
+    assert plan["plan"][0] == {"strategy": "hnsw", "reason": "asked for"}
+    assert plan["hnsw"] == (
+        {"wanted": 200, "iterative_scan": "off", "ef_search": 200, "max_scan_tuples": 40000, "dim": 512}, 120,
     )  # fmt: skip
     assert "exact" not in plan
     db.execute("select pg_stat_force_next_flush()")
@@ -130,7 +130,7 @@ def test_plan_follows_the_number_of_matching_parts(db: Database, rng: np.random.
         " select 'x', 'part', 'step', 'other', sha256(int4send(n)) from generate_series(1, 4900) as n"
     )
     probe = unit_vector(rng)
-    assert stages(db, probe)["plan"][0] == {"strategy": "prefix", "reason": "many parts match"}
+    assert stages(db, probe)["plan"][0] == {"strategy": "iterative", "reason": "many parts match"}
     bolts = stages(db, probe, filters={"family": "bolt"})
     assert bolts["plan"][0] == {"strategy": "exact", "reason": "few parts match"}
     assert stages(db, probe, k=5000)["plan"][0] == {"strategy": "exact", "reason": "many hits wanted"}
@@ -138,16 +138,16 @@ def test_plan_follows_the_number_of_matching_parts(db: Database, rng: np.random.
     # 300 of the 5,200 parts have vectors: what the index cannot give is made up for
     assert len(search(db, probe, 400)) == 400
     db.execute("analyze cad.model")  # from now on nothing needs counting
-    assert stages(db, probe)["plan"] == ({"strategy": "prefix", "reason": "many parts match"}, 5001)
+    assert stages(db, probe)["plan"] == ({"strategy": "iterative", "reason": "many parts match"}, 5001)
     db.execute("delete from cad.model where family = 'other'")
     assert len(search(db, probe, 400)) == 300
 
 
 @pytest.mark.usefixtures("ids")
-def test_the_index_agrees_with_exact(db: Database, rng: np.random.Generator) -> None:
+def test_hnsw_agrees_with_exact(db: Database, rng: np.random.Generator) -> None:
     for _ in range(5):
         probe = unit_vector(rng)
-        by_index, exact = (search(db, probe, 10, options={"strategy": strategy}) for strategy in ("prefix", "exact"))
+        by_index, exact = (search(db, probe, 10, options={"strategy": strategy}) for strategy in ("hnsw", "exact"))
         assert by_index == exact
 
 
@@ -185,7 +185,7 @@ def assert_never_fewer(db: Database, parts: list[Part], rng: np.random.Generator
     for round_number in range(rounds):
         filters = random_filters(rng)
         k = int(rng.choice([1, 7, 50, 1000]))
-        options = {"strategy": ("auto", "prefix", "exact")[round_number % 3]}
+        options = {"strategy": ("auto", "hnsw", "exact", "iterative")[round_number % 4]}
         matching = {part.number for part in parts if matches(part, filters)}
         found = [number for number, _ in search(db, unit_vector(rng), k, filters=filters, options=options)]
         assert len(found) == len(set(found)) == min(k, len(matching)), (filters, k, options)

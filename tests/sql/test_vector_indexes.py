@@ -24,10 +24,9 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture
 def parts(db: Database, rng: np.random.Generator) -> list[Part]:
-    """300 parts, more than are looked at as candidates, in a space with an index on the whole vectors."""
+    """300 parts, more than are looked at as candidates."""
     made = [random_part(rng, number) for number in range(300)]
     insert(db, made)
-    db.execute("call cad.use_profile('cad', 'plain')")
     return made
 
 
@@ -113,7 +112,7 @@ def test_an_index_with_other_parameters_takes_the_place_of_the_old_one(db: Datab
 @pytest.mark.usefixtures("parts")
 def test_profiles_replace_each_other(db: Database) -> None:
     for profile, indexes in (
-        ("fast", [("prefix", 128)]), ("compact", [("prefix", 128)]), ("plain", [("hnsw", 512)]),
+        ("compact", [("prefix", 128)]), ("balanced", [("prefix", 128)]), ("fast", [("hnsw", 512)]),
     ):  # fmt: skip
         db.execute("call cad.use_profile('cad', %s)", [profile])
         assert standing(db) == indexes
@@ -144,8 +143,8 @@ def test_the_plan_takes_an_index_only_where_it_is_valid_on_every_partition(
     )
     add(db, "prefix", dim=64)
     probe = unit_vector(rng)
-    assert stages(db, probe)["plan"][0] == {"strategy": "prefix", "reason": "many parts match"}
-    for kind, otherwise in (("prefix", "iterative"), ("hnsw", "exact")):
+    assert stages(db, probe)["plan"][0] == {"strategy": "iterative", "reason": "many parts match"}
+    for kind, otherwise in (("hnsw", "prefix"), ("prefix", "exact")):
         db.execute(
             "update pg_index as x set indisvalid = false from cad.index_health as h"
             " where h.index = x.indexrelid and h.kind = %s",
@@ -191,7 +190,7 @@ def test_parameters_that_no_index_has_are_refused(db: Database, kind: Any, param
     with pytest.raises(psycopg.errors.InvalidParameterValue, match=message) as refused:
         db.execute("call cad.add_index('cad', %s, %s)", [kind, Jsonb(parameters)])
     assert refused.value.diag.message_hint
-    assert standing(db) == [("prefix", 128)]
+    assert standing(db) == [("hnsw", 512)]
 
 
 @pytest.mark.parametrize(

@@ -55,11 +55,13 @@ returns table (
     space text, partition regclass, index regclass, kind text, dim integer, parameters text[], valid boolean,
     size_bytes bigint, parts bigint, scans bigint
 )
-language sql
+language plpgsql
 stable parallel safe
 rows 10
 set search_path from current -- the server writes an expression as the path of the reader wants it
 as $$
+begin
+    return query
     select
         s.name, x.indrelid::regclass, x.indexrelid::regclass, k.kind, a.atttypmod, c.reloptions,
         x.indisvalid and x.indisready, pg_relation_size(x.indexrelid), greatest(leaf.reltuples, 0)::bigint,
@@ -76,7 +78,8 @@ as $$
     where
         x.indnatts = 1
         and x.indpred is null
-        and pg_get_indexdef(x.indexrelid, 1, false) = format(k.indexed, a.atttypmod)
+        and pg_get_indexdef(x.indexrelid, 1, false) = format(k.indexed, a.atttypmod);
+end
 $$;
 
 comment on function cad._vector_indexes() is 'The indexes on fused vectors that stand, whoever made them.';

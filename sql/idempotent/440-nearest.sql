@@ -1,9 +1,28 @@
 -- Nearest neighbours: the candidates of a search by vector. Every way sees only matching parts. The table is that of a
 -- registered space; every value is a parameter, and execute plans for the values at hand.
 
-create or replace function cad._nearest_indexed(
-    vectors regclass, probe halfvec, filters jsonb, most int, strategy text, kind text, dim int,
-    out nearest uuid[], out settings jsonb
+create or replace function cad._set_scan(scan jsonb, strategy text)
+returns void
+language plpgsql
+volatile parallel restricted
+set search_path from current
+as $$
+begin
+    perform set_config('enable_seqscan', case when scan ? 'kind' then 'off' else 'on' end, true);
+    perform set_config('hnsw.iterative_scan', case strategy when 'hnsw' then 'off' else 'relaxed_order' end, true);
+    if scan ? 'ef_search' then
+        perform set_config('hnsw.ef_search', scan ->> 'ef_search', true);
+    elsif scan ? 'probes' then
+        perform set_config('ivfflat.probes', scan ->> 'probes', true);
+    end if;
+end
+$$;
+
+comment on function cad._set_scan(jsonb, text) is
+'Sets what one scan of a plan needs, until the function that calls it ends: its set clauses name the same settings.';
+
+create or replace function cad._nearest_by_plan(
+    asked cad._query, filters jsonb, most int, strategy text, scans jsonb, out nearest uuid[], out settings jsonb
 )
 language plpgsql
 stable parallel restricted
@@ -21,58 +40,45 @@ set "ivfflat.probes" = 10
 as $$
 -- The text put into the query is one of the constants of cad._index_kind:
 -- @plpgsql_check_options: security_warnings = false
+declare
+    unfiltered constant boolean := filters = '{}' and not row_security_active('cad.model'); -- all match: no look at them
+    scan jsonb;
+    found_parts uuid[];
+    found_distances double precision[];
+    parts uuid[] := array[]::uuid[];
+    distances double precision[] := array[]::double precision[];
 begin
-    -- What is set here lasts as long as the function: its set clauses put back what was before.
-    if strategy = 'hnsw' then
-        perform set_config('hnsw.iterative_scan', 'off', true);
-    end if;
-    if kind = 'ivfflat' then
-        perform set_config('ivfflat.probes', cad._probes(vectors)::text, true);
-        settings := jsonb_build_object(
-            'iterative_scan', current_setting('ivfflat.iterative_scan'),
-            'probes', current_setting('ivfflat.probes')::int
-        );
-    else
-        perform set_config('hnsw.ef_search', least(greatest(most, 40), 1000)::text, true);
-        settings := jsonb_build_object(
-            'iterative_scan', current_setting('hnsw.iterative_scan'),
-            'ef_search', current_setting('hnsw.ef_search')::int,
-            'max_scan_tuples', current_setting('hnsw.max_scan_tuples')::int
-        );
-    end if;
-    execute format($query$
-        select array(
-            select s.model_id
-            from %s as s
-            where (not $2 ? 'family' or s.family = any (cad._texts($2 -> 'family')))
-                and ($4 or exists (select from cad._matching($2) as m where m.model_id = s.model_id))
-            order by %s
-            limit $3
-        )
-    $query$, vectors, cad._nearness(kind, dim))
-    into nearest
-    using probe, filters, most, filters = '{}' and not row_security_active('cad.model'); -- then all match: no look at them
+    settings := jsonb '[]';
+    for scan in select s.value from jsonb_array_elements(scans) as s loop
+        perform cad._set_scan(scan, strategy);
+        settings := settings || (scan - 'only' - 'but');
+        execute format($query$
+            select array_agg(c.model_id) as parts, array_agg(c.distance) as distances
+            from (
+                select s.model_id, s.fused_vec <=> $1 as distance
+                from %s as s
+                where (not $2 ? 'family' or s.family = any (cad._texts($2 -> 'family')))
+                    and (not $5 ? 'only' or s.family = any (cad._texts($5 -> 'only')))
+                    and (not $5 ? 'but' or s.family <> all (cad._texts($5 -> 'but')))
+                    and ($4 or exists (select from cad._matching($2) as m where m.model_id = s.model_id))
+                order by %s
+                limit $3
+            ) as c
+        $query$, asked.vectors, coalesce(cad._nearness(scan ->> 'kind', (scan -> 'dim')::int), '(s.fused_vec <=> $1) + 0.0'))
+        into found_parts, found_distances
+        using asked.fused_vec, filters, most, unfiltered, scan;
+        parts := parts || found_parts;
+        distances := distances || found_distances;
+    end loop;
+    nearest := array(
+        select f.part from unnest(parts, distances) as f (part, distance) order by f.distance, f.part limit most
+    );
 end
 $$;
 
-comment on function cad._nearest_indexed(regclass, halfvec, jsonb, int, text, text, int) is
-'The matching parts nearest to a vector by an index on the fused vectors, as near as that index can tell, perhaps fewer '
-'than there are; and the settings of that scan.';
-
-create or replace function cad._probes(vectors regclass)
-returns int
-language sql
-stable parallel safe
-set search_path from current
-as $$
-    select greatest(10, ceil(sqrt(max(substr(p.parameter, 7)::int)))::int)
-    from cad._vector_indexes() as x
-    inner join cad.space as s on s.name = x.space
-    cross join unnest(x.parameters) as p (parameter)
-    where s.vectors = _probes.vectors and x.kind = 'ivfflat' and p.parameter like 'lists=%'
-$$;
-
-comment on function cad._probes(regclass) is 'How many lists of an IVFFlat index a search reads first: the root of all.';
+comment on function cad._nearest_by_plan(cad._query, jsonb, int, text, jsonb) is
+'The matching parts nearest to a question by its fused vector, nearest first, as near as the scans of a plan can tell, '
+'perhaps fewer than there are; and the settings of the scans.';
 
 create or replace function cad._nearest_exact(modality text, asked cad._query, filters jsonb, most int)
 returns uuid[]
@@ -102,3 +108,19 @@ $$;
 comment on function cad._nearest_exact(text, cad._query, jsonb, int) is
 'The matching parts nearest to a question in one modality, every one compared as the rerank does it: the fused vectors '
 'stand in where a part lacks its own, parts without vectors come last. Null for all.';
+
+create or replace function cad._is_short(nearest uuid[], most int, filters jsonb)
+returns boolean
+language plpgsql
+stable parallel restricted
+set search_path from current
+as $$
+begin
+    return (
+        select cardinality(nearest) < most
+            and cardinality(nearest) < (select count(*) from (select from cad._matching(filters) limit most) as m)
+    );
+end
+$$;
+
+comment on function cad._is_short(uuid[], int, jsonb) is 'Whether fewer parts were found than match and were wanted.';

@@ -1,82 +1,247 @@
--- The plan of a search: how to find candidates by vector, decided from how many parts match and which indexes stand.
+-- The plan of a search: how to find candidates by vector, decided for each partition from how many parts match, which
+-- indexes stand and what cad.tune has measured.
 
-create or replace function cad._strategy_index(vectors regclass, strategy text, out kind text, out dim int)
+create or replace function cad._matching_estimate(filters jsonb)
+returns int
+language plpgsql
+volatile parallel restricted -- explain is a command, which a stable function may not run
+set search_path from current
+as $$
+declare
+    plan json;
+    parts constant real := (select c.reltuples from pg_class as c where c.oid = 'cad.model'::regclass);
+begin
+    if filters = '{}' and parts >= 0 and not row_security_active('cad.model') then
+        return least(parts, 2147483647);
+    end if;
+    execute 'explain (format json) select from cad._matching($1)' into plan using filters;
+    return least((plan -> 0 -> 'Plan' -> 'Plan Rows')::text::bigint, 2147483647);
+end
+$$;
+
+comment on function cad._matching_estimate(jsonb) is
+'About how many parts filters let through, as the server estimates it from its statistics.';
+
+create or replace function cad._partitions(vectors regclass)
+returns table (partition regclass, families text[], parts bigint)
+language plpgsql
+stable parallel safe
+rows 10
+set search_path from current
+as $$
+begin
+    return query
+    select
+        leaf.oid::regclass,
+        array(
+            select replace(f.quoted[1], '''''', '''')
+            from regexp_matches(pg_get_expr(leaf.relpartbound, leaf.oid), '''((?:[^'']|'''')*)''', 'g') as f (quoted)
+        ),
+        case when leaf.reltuples >= 0 then leaf.reltuples else leaf.relpages end::bigint
+    from pg_inherits as i
+    inner join pg_class as leaf on leaf.oid = i.inhrelid
+    where i.inhparent = vectors;
+end
+$$;
+
+comment on function cad._partitions(regclass) is
+'Partitions of a table of vectors, the families of each ({} for the default one), and about how many parts it has.';
+
+create or replace function cad._default_scan_cost()
+returns int
+language plpgsql
+immutable parallel safe
+set search_path from current
+as $$
+begin
+    return 5000;
+end
+$$;
+
+comment on function cad._default_scan_cost() is
+'How many parts are compared one by one in the time of an index scan for 200 where nothing was tuned. Measured for HNSW.';
+
+create or replace function cad._tuned_scans(vectors regclass)
+returns table (partition text, kind text, dim int, setting int, reached boolean, p50_ms real, cost_parts int)
+language plpgsql
+stable parallel safe
+rows 10
+set search_path from current
+as $$
+begin
+    return query
+    select
+        c.vectors, c.kind, c.dim, c.setting,
+        c.recall >= t.target_recall and c.p95_ms <= coalesce(t.target_p95_ms, 'infinity'),
+        c.p50_ms, c.cost_parts
+    from cad.space as s
+    inner join cad.tuning as t on t.space = s.name and t.in_force and t.encoder_version is not distinct from s.encoder_version
+    inner join cad.tuned_scan as c on c.space = t.space and c.version = t.version and c.chosen
+    where s.vectors = _tuned_scans.vectors;
+end
+$$;
+
+comment on function cad._tuned_scans(regclass) is
+'How the indexes of a table of vectors are to be scanned, as measured with the vectors that it holds now.';
+
+create or replace function cad._default_setting(kind text, most int, parameters text[])
+returns int
+language plpgsql
+immutable parallel safe
+set search_path from current
+as $$
+begin
+    return (
+        select case kind
+            when 'ivfflat' then ( -- the root of all lists
+                select greatest(10, ceil(sqrt(substr(p.parameter, 7)::int)))::int
+                from unnest(parameters) as p (parameter)
+                where p.parameter like 'lists=%'
+            )
+            else least(greatest(most, 40), 1000)
+        end
+    );
+end
+$$;
+
+comment on function cad._default_setting(text, int, text[]) is
+'hnsw.ef_search or ivfflat.probes of a scan for so many parts where nothing was tuned.';
+
+create or replace function cad._scans(vectors regclass, filters jsonb, wanted text, matching int, most int)
+returns jsonb
 language plpgsql
 stable parallel safe
 set search_path from current
 as $$
-declare
-    wanted constant text := case strategy when 'iterative' then 'hnsw' else strategy end;
 begin
-    select u.kind, u.dim into kind, dim
-    from cad._usable_indexes(vectors) as u
-    where u.kind = wanted
-    order by u.dim
-    limit 1;
-    if not found then
-        raise exception 'strategy % needs an index of kind % that is valid on every partition of %', strategy, wanted, vectors
-            using errcode = '55000',
-                hint = format('Run call cad.add_index(''<space>'', %L); or leave the strategy to auto.', wanted);
-    end if;
+    return (
+        with partition as (
+            select
+                p.*,
+                p.parts / nullif(sum(p.parts) over (), 0) as share,
+                count(*) over () as among,
+                array(select unnest(o.families) from cad._partitions(vectors) as o where o.partition <> p.partition) as others
+            from cad._partitions(vectors) as p
+            where
+                not filters ? 'family'
+                or p.families && cad._texts(filters -> 'family')
+                or p.families = '{}' and not cad._texts(filters -> 'family') <@ array(
+                    select unnest(o.families) from cad._partitions(vectors) as o
+                )
+        ),
+
+        standing as (
+            select
+                x.partition,
+                x.kind,
+                x.dim,
+                coalesce(t.setting, cad._default_setting(x.kind, most, x.parameters)) as setting,
+                coalesce(t.cost_parts, cad._default_scan_cost()) * greatest(1, most / 200.0) as cost_parts,
+                row_number() over (
+                    partition by x.partition
+                    order by
+                        t.reached desc nulls last,
+                        t.p50_ms,
+                        array_position(array['hnsw', 'prefix', 'bit', 'ivfflat'], x.kind),
+                        x.dim
+                ) as preference
+            from cad._vector_indexes() as x
+            left join cad._tuned_scans(vectors) as t
+                on t.partition = x.partition::text and t.kind = x.kind and t.dim = x.dim
+            where x.valid and (wanted is null or x.kind = wanted)
+        )
+
+        select jsonb_agg(
+            jsonb_strip_nulls(jsonb_build_object(
+                'partition', p.partition::text,
+                'matching', round((matching * coalesce(p.share, 1))::numeric),
+                'kind', s.kind,
+                'dim', s.dim,
+                'ef_search', case when s.kind <> 'ivfflat' then s.setting end,
+                'probes', case when s.kind = 'ivfflat' then s.setting end,
+                'only', case when p.among > 1 and p.families <> '{}' then p.families end,
+                'but', case when p.among > 1 and p.families = '{}' then p.others end
+            ))
+            order by p.partition::text
+        )
+        from partition as p
+        left join standing as s
+            on s.partition = p.partition
+            and s.preference = 1
+            -- A scan goes on until enough match: it costs the more the fewer do. Comparing one by one costs the more the
+            -- more match. They cost the same where the square of those that match is cost times all.
+            and (wanted is not null or (matching * coalesce(p.share, 1)) ^ 2 > s.cost_parts * greatest(p.parts, matching * coalesce(p.share, 1)))
+    );
 end
 $$;
 
-comment on function cad._strategy_index(regclass, text) is
-'The index that a strategy reads; refuses (55000) a strategy whose index does not stand.';
+comment on function cad._scans(regclass, jsonb, text, int, int) is
+'How each partition that may hold matching parts is to be scanned: by an index, of the wanted kind if one is, or one by '
+'one where that costs less. An object without kind: one by one.';
+
+create or replace function cad._check_strategy(vectors regclass, strategy text, kind text)
+returns void
+language plpgsql
+stable parallel safe
+set search_path from current
+as $$
+begin
+    if exists (select from cad._usable_indexes(vectors) as u where u.kind = _check_strategy.kind) then
+        return;
+    end if;
+    raise exception 'strategy % needs an index of kind % that is valid on every partition of %', strategy, kind, vectors
+        using errcode = '55000',
+            hint = format('Run call cad.add_index(''<space>'', %L); or leave the strategy to auto.', kind);
+end
+$$;
+
+comment on function cad._check_strategy(regclass, text, text) is
+'Refuses (55000) a strategy whose index does not stand on every partition.';
 
 create or replace function cad._plan(
     asked cad._query, k int, filters jsonb, options jsonb,
-    out strategy text, out reason text, out matching int, out most int, out kind text, out dim int
+    out strategy text, out reason text, out matching int, out most int, out scans jsonb
 )
 language plpgsql
 stable parallel restricted
 set search_path from current
-set plan_cache_mode = force_custom_plan
 as $$
 declare
-    -- Measured: comparing 5,000 parts one by one takes about as long as an HNSW scan for 200.
-    exact_matching constant int := 5000;
     indexed_most constant int := 2000;
-    preferred constant text[] := array['hnsw', 'prefix', 'bit', 'ivfflat'];
-    counted int;
+    wanted constant text := case options ->> 'strategy' when 'iterative' then 'hnsw' else options ->> 'strategy' end;
+    kinds text[];
 begin
     most := greatest(200, 2 * k);
-    counted := greatest(exact_matching + 1, most);
-    -- Without a filter and policies the table's own estimate tells that there are more than would be counted.
-    if filters = '{}' and not row_security_active('cad.model')
-        and (select c.reltuples > counted from pg_class as c where c.oid = 'cad.model'::regclass) then
-        matching := counted;
-    else
-        select count(*) into matching from (select from cad._matching(filters) limit counted) as m;
-    end if;
     if asked.fused_vec is null then
         strategy := 'lexical';
         reason := 'no encoder';
         return;
-    elsif options ->> 'strategy' <> 'auto' then
+    end if;
+    matching := cad._matching_estimate(filters);
+    strategy := 'exact';
+    if wanted = 'exact' then
+        reason := 'asked for';
+    elsif wanted <> 'auto' then
+        perform cad._check_strategy(asked.vectors, options ->> 'strategy', wanted);
         strategy := options ->> 'strategy';
         reason := 'asked for';
-        if strategy <> 'exact' then
-            select i.kind, i.dim into kind, dim from cad._strategy_index(asked.vectors, strategy) as i;
-        end if;
-        return;
-    end if;
-    strategy := 'exact';
-    if matching <= exact_matching then
-        reason := 'few parts match';
+        scans := cad._scans(asked.vectors, filters, wanted, matching, most);
     elsif coalesce(options ->> 'against', 'fused') <> 'fused' then
         reason := 'the indexes are on the fused vectors';
     elsif most > indexed_most then
         reason := 'many hits wanted';
     else
-        select u.kind, u.dim into kind, dim
-        from cad._usable_indexes(asked.vectors) as u
-        order by array_position(preferred, u.kind), u.dim
-        limit 1;
-        if kind is null then
-            reason := 'no index is valid on every partition';
+        scans := cad._scans(asked.vectors, filters, null, matching, most);
+        kinds := array(select distinct coalesce(s.value ->> 'kind', 'exact') from jsonb_array_elements(scans) as s);
+        if kinds = '{exact}' then
+            scans := null;
+            reason := case when exists (
+                select from cad._vector_indexes() as x
+                inner join cad._partitions(asked.vectors) as p on p.partition = x.partition
+                where x.valid
+            ) then 'few parts match' else 'no index is valid' end;
         else
-            strategy := case kind when 'hnsw' then 'iterative' else kind end;
+            strategy := case when cardinality(kinds) > 1 then 'mixed' when kinds[1] = 'hnsw' then 'iterative' else kinds[1] end;
             reason := 'many parts match';
         end if;
     end if;
@@ -84,4 +249,4 @@ end
 $$;
 
 comment on function cad._plan(cad._query, int, jsonb, jsonb) is
-'How to find candidates: lexical, exact, or by which index, and why; how many parts match (counted up to a limit).';
+'How to find candidates: lexical, exact, or by which scans of indexes, and why; about how many parts match.';

@@ -126,24 +126,22 @@ begin
         'strategy', plan.strategy, 'reason', plan.reason
     ));
 
-    if plan.kind is not null then
+    if plan.scans is not null then
         started := clock_timestamp();
-        indexed := cad._nearest_indexed(
-            asked.vectors, asked.fused_vec, filters, plan.most, plan.strategy, plan.kind, plan.dim
-        );
+        indexed := cad._nearest_by_plan(asked, filters, plan.most, plan.strategy, plan.scans);
         nearest := indexed.nearest;
-        stages := stages || cad._stage(plan.strategy, started, cardinality(nearest), indexed.settings || jsonb_build_object(
-            'wanted', plan.most, 'dim', plan.dim
+        stages := stages || cad._stage(plan.strategy, started, cardinality(nearest), jsonb_build_object(
+            'wanted', plan.most, 'scans', indexed.settings
         ));
     end if;
-    if plan.strategy = 'exact' or cardinality(nearest) < least(plan.most, plan.matching) then
+    if plan.strategy = 'exact' or plan.scans is not null and cad._is_short(nearest, plan.most, filters) then
         started := clock_timestamp();
         nearest := cad._nearest_exact(
             coalesce(options ->> 'against', 'fused'), asked, filters,
             case when options ->> 'strategy' = 'exact' then null else plan.most end
         );
         stages := stages || cad._stage('exact', started, cardinality(nearest), jsonb_build_object(
-            'wanted', plan.most, 'because', case when plan.kind is not null then plan.strategy || ' came back short' end
+            'wanted', plan.most, 'because', case when plan.scans is not null then plan.strategy || ' came back short' end
         ));
     end if;
     if asked.words is not null then

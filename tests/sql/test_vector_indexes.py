@@ -141,6 +141,7 @@ def test_the_plan_takes_an_index_only_where_it_is_valid_on_every_partition(
         "insert into cad.model (name, kind, format, family, sha256)"
         " select 'x', 'part', 'step', 'other', sha256(int4send(n)) from generate_series(1, 5000) as n"
     )
+    db.execute("analyze cad.model")
     add(db, "prefix", dim=64)
     probe = unit_vector(rng)
     assert stages(db, probe)["plan"][0] == {"strategy": "iterative", "reason": "many parts match"}
@@ -166,7 +167,7 @@ def test_an_index_made_by_hand_serves(db: Database, rng: np.random.Generator) ->
     )
     assert ("prefix", 96) in standing(db)
     plan = stages(db, unit_vector(rng), options={"strategy": "prefix"})
-    assert plan["prefix"][0]["dim"] == 96
+    assert plan["prefix"][0]["scans"][0]["dim"] == 96
     add(db, "bit")
     assert standing(db) == [("bit", 512), ("hnsw", 512), ("prefix", 96)], "it is not ours to drop"
 

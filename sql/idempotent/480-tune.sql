@@ -1,0 +1,314 @@
+-- How to scan the indexes of a space, from measurements on its own vectors. A run is one transaction: whoever cancels
+-- it leaves everything as it was.
+
+create or replace function cad._tuning_questions(space text, most int, out questions halfvec[], out source text)
+language plpgsql
+volatile parallel unsafe
+set search_path from current
+as $$
+declare
+    vectors regclass;
+    percent real;
+begin
+    select s.vectors into vectors from cad.space as s where s.name = _tuning_questions.space;
+    source := 'parts';
+    percent := least(100, 100 * 20.0 * most / greatest((select sum(p.parts) from cad._partitions(vectors) as p), 1));
+    -- What is asked in words is like what was said of the parts, and lies apart from their fused vectors.
+    execute format($query$
+        select array_agg(q.question) filter (where l2_norm(q.question) > 0)
+        from (
+            select unnest(array[s.fused_vec, s.text_vec]) as question
+            from (select * from %s as s tablesample system ($1) order by random() limit $2) as s
+        ) as q
+    $query$, vectors)
+    into questions
+    using percent, (most + 1) / 2;
+end
+$$;
+
+comment on function cad._tuning_questions(text, int) is
+'Questions to measure a space with: vectors of parts and of what is said of them.';
+
+create or replace function cad._compare_ms(vectors regclass, questions halfvec[], parts int)
+returns double precision
+language plpgsql
+volatile parallel unsafe
+set search_path from current
+set jit = off
+as $$
+declare
+    question halfvec;
+    compared uuid[];
+    started timestamptz;
+    times_ms double precision[];
+begin
+    select array_agg(m.model_id) into compared
+    from (select model_id from cad.model limit parts) as m;
+    foreach question in array questions loop
+        started := clock_timestamp();
+        execute format($query$
+            select from cad.model as m
+            left join %s as s on s.model_id = m.model_id and s.family = m.family
+            where m.model_id = any ($2)
+            order by (s.fused_vec <=> $1) + 0.0
+            limit 200
+        $query$, vectors) using question, compared;
+        times_ms := times_ms || extract(epoch from clock_timestamp() - started) * 1000;
+    end loop;
+    return (select percentile_cont(0.5) within group (order by t) from unnest(times_ms) as t) / cardinality(compared);
+end
+$$;
+
+comment on function cad._compare_ms(regclass, halfvec[], int) is
+'Milliseconds that it takes to compare one part, found by its key as a filtered search does, with a question.';
+
+create or replace function cad._ladder(kind text, parameters text[])
+returns setof int
+language sql
+immutable parallel safe
+rows 8
+set search_path from current
+as $$
+    select s.setting
+    from unnest(array[40, 80, 140, 200, 300, 450, 700, 1000]) as s (setting)
+    where kind <> 'ivfflat'
+
+    union
+
+    select ceil(substr(p.parameter, 7)::int * s.share)::int
+    from unnest(array[0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1]) as s (share)
+    cross join unnest(parameters) as p (parameter)
+    where kind = 'ivfflat' and p.parameter like 'lists=%'
+$$;
+
+comment on function cad._ladder(text, text[]) is 'The settings of an index that are measured.';
+
+create or replace function cad._measured_scans(vectors regclass, partition regclass, questions halfvec[])
+returns table (kind text, dim int, setting int, hits int, elapsed_ms double precision)
+language plpgsql
+volatile parallel unsafe
+set search_path from current
+as $$
+declare
+    most constant int := 200;
+    asked cad._query;
+    place jsonb; -- of the partition: one by one, which is the truth
+    scan jsonb;
+    truth uuid[];
+    started timestamptz;
+    nearest uuid[];
+begin
+    select s.value - 'matching' into strict place
+    from jsonb_array_elements(cad._scans(vectors, '{}', 'exact', 0, most)) as s
+    where s.value ->> 'partition' = partition::text;
+    asked.vectors := vectors;
+    foreach asked.fused_vec in array questions loop
+        truth := (cad._nearest_by_plan(asked, '{}', 10, 'exact', jsonb_build_array(place))).nearest;
+        for kind, dim, setting in
+            select x.kind, x.dim, l.setting
+            from cad._vector_indexes() as x
+            cross join cad._ladder(x.kind, x.parameters) as l (setting)
+            where x.partition = _measured_scans.partition and x.valid
+            order by random() -- what slows the machine down for a while slows none of them alone
+        loop
+            scan := place || jsonb_build_object(
+                'kind', kind, 'dim', dim, case kind when 'ivfflat' then 'probes' else 'ef_search' end, setting
+            );
+            started := clock_timestamp();
+            nearest := (cad._nearest_by_plan(asked, '{}', most, kind, jsonb_build_array(scan))).nearest;
+            elapsed_ms := extract(epoch from clock_timestamp() - started) * 1000;
+            hits := (select count(*) from unnest(nearest[:10]) as n (part) where n.part = any(truth));
+            return next;
+        end loop;
+    end loop;
+end
+$$;
+
+comment on function cad._measured_scans(regclass, regclass, halfvec[]) is
+'Scans every index of a partition with every setting for every question: how many of the ten nearest were found, and the '
+'time.';
+
+create or replace function cad._wilson_low(found bigint, wanted bigint)
+returns double precision
+language sql
+immutable strict parallel safe
+set search_path from current
+as $$
+    select (share + z2 / (2 * wanted) - sqrt(z2 * (share * (1 - share) + z2 / (4 * wanted)) / wanted)) / (1 + z2 / wanted)
+    from (select found::double precision / wanted as share, 1.96 ^ 2 as z2) as s
+$$;
+
+comment on function cad._wilson_low(bigint, bigint) is
+'Lower end of the 95 % interval of a share: Wilson (1927), Probable inference, the law of succession, and statistical '
+'inference. The upper end is 1 less that of those not found.';
+
+create or replace function cad._tune_partition(
+    tuned cad.tuning, vectors regclass, partition regclass, questions halfvec[], compare_ms double precision
+)
+returns void
+language sql
+volatile parallel unsafe
+set search_path from current
+as $$
+    with measured as (
+        select
+            m.kind,
+            m.dim,
+            m.setting,
+            sum(m.hits) as found,
+            count(*) * least(10, max(p.parts)) as wanted,
+            max(p.parts) as parts,
+            percentile_cont(0.5) within group (order by m.elapsed_ms) as p50_ms,
+            percentile_cont(0.95) within group (order by m.elapsed_ms) as p95_ms
+        from cad._measured_scans(vectors, _tune_partition.partition, questions) as m
+        cross join (select cad._parts_of(_tune_partition.partition) as parts) as p
+        group by m.kind, m.dim, m.setting
+    ),
+
+    judged as (
+        select
+            measured.*,
+            least(found::real / wanted, 1) as recall,
+            p95_ms <= coalesce(tuned.target_p95_ms, 'infinity') as quick
+        from measured
+    ),
+
+    ranked as (
+        select
+            judged.*,
+            row_number() over (
+                partition by kind, dim
+                order by
+                    quick and recall >= tuned.target_recall desc,
+                    quick desc,
+                    case when quick and recall >= tuned.target_recall then p50_ms end,
+                    case when quick then recall end desc,
+                    p95_ms
+            ) as place
+        from judged
+    )
+
+    insert into cad.tuned_scan (
+        space, version, vectors, kind, dim, setting, chosen, recall, recall_low, p50_ms, p95_ms, parts, cost_parts
+    )
+    select
+        tuned.space, tuned.version, _tune_partition.partition::text, kind, dim, setting, place = 1,
+        recall, cad._wilson_low(least(found, wanted), wanted), p50_ms, p95_ms, parts,
+        least(round(p50_ms / compare_ms), 2147483647)
+    from ranked
+$$;
+
+comment on function cad._tune_partition(cad.tuning, regclass, regclass, halfvec[], double precision) is
+'Measures the indexes of a partition and chooses a setting for each: the fastest that reaches the recall within the time; '
+'else the best recall within the time; else the fastest.';
+
+create or replace function cad._begin_tuning(space text, target_recall real, target_p95_ms real)
+returns cad.tuning
+language plpgsql
+volatile parallel unsafe
+set search_path from current
+as $$
+declare
+    begun cad.tuning;
+begin
+    perform cad._check_space(space);
+    if target_recall is null or not target_recall between 0.5 and 1 then
+        raise exception 'target_recall is %, which is not between 0.5 and 1', coalesce(target_recall::text, 'null')
+            using errcode = '22023', hint = 'Give a share such as 0.98.';
+    elsif not target_p95_ms > 0 then
+        raise exception 'p95_ms is %', target_p95_ms
+            using errcode = '22023', hint = 'Give milliseconds above 0, or leave it out.';
+    end if;
+    perform cad._refuse_while_reembedded(space);
+    perform pg_advisory_xact_lock(hashtextextended('pgcad tune ' || space, 0)); -- two at once would slow each other down
+    select s.name, coalesce(max(t.version), 0) + 1, false, s.encoder_version, _begin_tuning.target_recall, _begin_tuning.target_p95_ms
+    into begun.space, begun.version, begun.in_force, begun.encoder_version, begun.target_recall, begun.target_p95_ms
+    from cad.space as s
+    left join cad.tuning as t on t.space = s.name
+    where s.name = _begin_tuning.space
+    group by s.name;
+    return begun;
+end
+$$;
+
+comment on function cad._begin_tuning(text, real, real) is 'The next version of the tuning of a space, its targets checked (22023).';
+
+create or replace procedure cad.tune(space text, target_recall real default 0.98, p95_ms real default null)
+language plpgsql
+security definer
+set search_path from current
+as $$
+declare
+    most constant int := 100;
+    fewest constant int := 20;
+    tuned cad.tuning := cad._begin_tuning(space, target_recall, p95_ms);
+    asked record := cad._tuning_questions(space, most);
+    vectors regclass;
+    compare_ms double precision;
+    missed text;
+begin
+    if coalesce(cardinality(asked.questions), 0) < fewest then
+        raise exception 'space % has only % vectors to ask with', space, coalesce(cardinality(asked.questions), 0)
+            using errcode = '55000', hint = format('Load parts first: fewer than %s tell nothing.', fewest);
+    end if;
+    select s.vectors into vectors from cad.space as s where s.name = tune.space;
+    compare_ms := cad._compare_ms(vectors, asked.questions[:20], 2000);
+    insert into cad.tuning (space, version, in_force, encoder_version, target_recall, target_p95_ms, questions, question_source)
+    values (
+        space, tuned.version, false, tuned.encoder_version, target_recall, p95_ms, cardinality(asked.questions), asked.source
+    );
+    perform cad._tune_partition(tuned, vectors, x.partition, asked.questions, compare_ms)
+    from (select distinct i.partition from cad._vector_indexes() as i where i.space = tune.space and i.valid) as x;
+    perform cad._put_in_force(space, tuned.version);
+    select string_agg(format('%s, %s: %s in %s ms', s.vectors, s.kind, round(s.recall::numeric, 3), round(s.p95_ms::numeric, 1)), '; ')
+    into missed
+    from cad.tuned_scan as s
+    where s.space = tune.space and s.version = tuned.version and s.chosen
+        and not (s.recall >= target_recall and s.p95_ms <= coalesce(tune.p95_ms, 'infinity'));
+    if missed is not null then
+        raise warning 'the target was not reached: %', missed
+            using hint = 'The best there is was chosen. Another index may do better: select * from cad.index_plan(''<space>'').';
+    end if;
+end
+$$;
+
+comment on procedure cad.tune is
+'Measures how well and how fast the indexes of a space find the ten nearest parts, partition by partition, and lets '
+'searches use the fastest settings that reach a recall (0.98), with 95 of 100 scans within p95_ms if given. What was '
+'measured stands in cad.tuned_scan; cad.undo_tune goes back.';
+
+create or replace function cad._put_in_force(space text, version int)
+returns void
+language sql
+volatile parallel unsafe
+set search_path from current
+as $$
+    update cad.tuning as t set in_force = false where t.space = _put_in_force.space and t.in_force;
+    update cad.tuning as t set in_force = true
+    where t.space = _put_in_force.space and t.version = _put_in_force.version;
+$$;
+
+comment on function cad._put_in_force(text, int) is 'Lets searches of a space follow this run of cad.tune, or none.';
+
+create or replace function cad.undo_tune(space text)
+returns int
+language plpgsql
+volatile parallel unsafe
+security definer
+set search_path from current
+as $$
+declare
+    before int;
+begin
+    perform cad._check_space(space);
+    select max(t.version) into before
+    from cad.tuning as t
+    inner join cad.tuning as now_in_force on now_in_force.space = t.space and now_in_force.in_force
+    where t.space = undo_tune.space and t.version < now_in_force.version;
+    perform cad._put_in_force(space, before);
+    return before;
+end
+$$;
+
+comment on function cad.undo_tune(text) is
+'Goes back to the settings before the last cad.tune. Returns the version that is in force now, null for the defaults.';

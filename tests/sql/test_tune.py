@@ -1,0 +1,210 @@
+"""Scans of indexes: planned partition by partition, measured and set by cad.tune, and taken back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+from known_parts import Part, insert, random_part, search, stages, unit_vector
+from psycopg.types.json import Jsonb
+
+Database = psycopg.Connection[Any]
+
+ONLY_FUSED = {"fused": 1, "text": 0, "image": 0, "shape": 0}
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(23)
+
+
+@pytest.fixture
+def parts(db: Database, rng: np.random.Generator) -> list[Part]:
+    """400 parts in three partitions; any index scan is taken to be quicker than comparing."""
+    made = [random_part(rng, number) for number in range(400)]
+    insert(db, made)
+    for family in ("bolt", "nut"):
+        db.execute("call cad.promote_family(%s)", [family])
+    db.execute("analyze cad.model")
+    db.execute("analyze cad.space_cad")
+    db.execute("create or replace function cad._default_scan_cost() returns int language sql return 1")
+    return made
+
+
+def ways(db: Database, rng: np.random.Generator, **filters: Any) -> dict[str, str]:
+    """How a search would scan each partition: partition to kind of index, or exact."""
+    plan = stages(db, unit_vector(rng), 10, filters=filters)
+    strategy = plan["plan"][0]["strategy"]
+    return {
+        scan["partition"].removeprefix("space_cad_").split("_")[0]: scan.get("kind", "exact")
+        for scan in plan[strategy][0].get("scans", [])
+    }
+
+
+def drop_index(db: Database, family: str) -> None:
+    [(index,)] = db.execute(
+        "select index from cad.index_health where partition::text like %s", [f"%space_cad_{family}%"]
+    ).fetchall()
+    db.execute(f"drop index cad.{index}")
+
+
+@pytest.mark.usefixtures("parts")
+def test_every_partition_has_a_scan_of_its_own(db: Database, rng: np.random.Generator) -> None:
+    assert ways(db, rng) == {"default": "hnsw", "bolt": "hnsw", "nut": "hnsw"}
+    drop_index(db, "nut")
+    assert ways(db, rng) == {"default": "hnsw", "bolt": "hnsw", "nut": "exact"}
+    assert stages(db, unit_vector(rng))["plan"][0]["strategy"] == "mixed"
+    db.execute("call cad.add_index('cad', 'bit')")
+    assert ways(db, rng) == {"default": "hnsw", "bolt": "hnsw", "nut": "bit"}
+
+
+@pytest.mark.usefixtures("parts")
+def test_partitions_without_the_family_are_left_alone(db: Database, rng: np.random.Generator) -> None:
+    assert set(ways(db, rng, family="nut")) == {"nut"}
+    assert set(ways(db, rng, family=["bolt", "nut"])) == {"bolt", "nut"}
+    assert set(ways(db, rng, family=["bolt", "washer"])) == {"bolt", "default"}
+    assert set(ways(db, rng, family="washer")) == {"default"}
+
+
+@pytest.mark.usefixtures("parts")
+@pytest.mark.parametrize("lacking", [None, "bolt", "default"])
+def test_partitions_scanned_in_different_ways_give_what_one_would(
+    db: Database, rng: np.random.Generator, lacking: str | None
+) -> None:
+    if lacking:
+        drop_index(db, lacking)
+    found = wanted = 0
+    for family in (None, "bolt", "washer", ["bolt", "bearing"], ["nut", "bolt", "washer"]):
+        for upper_kg in (0.02, 0.4, None):
+            filters = {"family": family, "mass_kg": upper_kg and {"max": upper_kg}}
+            filters = {key: value for key, value in filters.items() if value}
+            probe, options = unit_vector(rng), {"against": "fused"}
+            exact = search(db, probe, 50, filters=filters, options=options | {"strategy": "exact"})
+            planned = search(db, probe, 50, filters=filters)
+            assert len(planned) == len({number for number, _ in planned}) == len(exact)
+            first = {number for number, _ in exact[:10]}
+            fused = search(db, probe, 10, filters=filters, options={"weights": ONLY_FUSED})
+            found, wanted = found + len(first & {number for number, _ in fused}), wanted + len(first)
+    assert found / wanted > 0.9
+
+
+def tuned(db: Database, columns: str = "*") -> list[tuple[Any, ...]]:
+    return db.execute(
+        f"select {columns} from cad.tuned_scan inner join cad.tuning using (space, version)"
+        " where in_force and chosen order by vectors, kind"
+    ).fetchall()
+
+
+@pytest.mark.usefixtures("parts")
+def test_searches_follow_what_was_measured(db: Database, rng: np.random.Generator) -> None:
+    db.execute("call cad.add_index('cad', 'ivfflat', '{\"lists\": 20}')")
+    db.execute("call cad.tune('cad', 0.9)")
+    evidence = "select count(*), min(recall), max(recall), bool_and(recall_low <= recall) from cad.tuned_scan"
+    [(count, least, most, ordered)] = db.execute(evidence).fetchall()
+    assert (count, ordered) == (3 * (8 + 6), True)  # of 20 lists, some shares are the same number
+    assert 0.5 < least < most <= 1
+    chosen = tuned(db, "vectors, kind, dim, setting, recall, p50_ms, p95_ms, cost_parts")
+    assert len(chosen) == 6
+    assert all(recall >= 0.9 and p50_ms <= p95_ms and cost > 0 for *_, recall, p50_ms, p95_ms, cost in chosen)
+    for strategy, setting in (("hnsw", "ef_search"), ("ivfflat", "probes")):
+        scans = stages(db, unit_vector(rng), options={"strategy": strategy})[strategy][0]["scans"]
+        assert {scan["partition"]: scan[setting] for scan in scans} == {
+            vectors: value for vectors, kind, _, value, *_ in chosen if kind == strategy
+        }
+    fastest = {}
+    for vectors, kind, *_ in sorted(chosen, key=lambda row: -row[5]):
+        fastest[vectors.removeprefix("space_cad_").split("_")[0]] = kind
+    db.execute("update cad.tuned_scan set cost_parts = 1")  # or few parts match
+    assert ways(db, rng) == fastest
+
+
+@pytest.mark.usefixtures("parts")
+def test_what_was_measured_decides_where_comparing_is_cheaper(db: Database, rng: np.random.Generator) -> None:
+    db.execute("call cad.tune('cad', 0.9)")
+    db.execute("update cad.tuned_scan set cost_parts = case when vectors like '%bolt%' then 1 else 1000000 end")
+    assert ways(db, rng) == {"default": "exact", "bolt": "hnsw", "nut": "exact"}
+
+
+@pytest.mark.usefixtures("parts")
+def test_tuning_is_taken_back_version_by_version(db: Database, rng: np.random.Generator) -> None:
+    db.execute("call cad.tune('cad', 0.6)")
+    first = tuned(db, "vectors, setting")
+    db.execute("call cad.tune('cad', 0.9)")
+    assert {version for (version,) in tuned(db, "version")} == {2}
+    assert db.execute("select cad.undo_tune('cad')").fetchone() == (1,)
+    assert tuned(db, "vectors, setting") == first
+    assert db.execute("select cad.undo_tune('cad')").fetchone() == (None,)
+    assert tuned(db) == []
+    assert stages(db, unit_vector(rng), options={"strategy": "hnsw"})["hnsw"][0]["scans"][0]["ef_search"] == 200
+    assert db.execute("select cad.undo_tune('cad')").fetchone() == (None,)
+    db.execute("call cad.tune('cad', 0.9)")
+    assert {version for (version,) in tuned(db, "version")} == {3}
+
+
+@pytest.mark.usefixtures("parts")
+def test_vectors_of_another_encoder_are_not_searched_as_these_were(db: Database, rng: np.random.Generator) -> None:
+    db.execute("call cad.tune('cad', 0.9)")
+    db.execute("update cad.tuned_scan set setting = 777 where chosen")
+    options = {"strategy": "hnsw"}
+    assert stages(db, unit_vector(rng), options=options)["hnsw"][0]["scans"][0]["ef_search"] == 777
+    db.execute("update cad.space set encoder_version = 'known-2'")
+    assert stages(db, unit_vector(rng), options=options)["hnsw"][0]["scans"][0]["ef_search"] == 200
+
+
+@pytest.mark.usefixtures("parts")
+def test_a_target_out_of_reach_is_said_and_the_best_is_chosen(db: Database) -> None:
+    notices: list[str] = []
+    db.add_notice_handler(lambda notice: notices.append(notice.message_primary or ""))
+    db.execute("call cad.tune('cad', 0.9, 0.000001)")
+    assert [notice for notice in notices if "the target was not reached: space_cad_bolt" in notice]
+    assert len(tuned(db)) == 3
+
+
+@pytest.mark.usefixtures("parts")
+def test_a_cancelled_tuning_changes_nothing(db: Database) -> None:
+    db.execute("call cad.tune('cad', 0.9)")
+    before = tuned(db)
+    db.execute("set statement_timeout = '400ms'")
+    with pytest.raises(psycopg.errors.QueryCanceled):
+        db.execute("call cad.tune('cad', 0.99)")
+    db.execute("reset statement_timeout")
+    assert tuned(db) == before
+    assert db.execute("select count(*) from cad.tuning").fetchone() == (1,)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (["nowhere", 0.9, None], psycopg.errors.InvalidParameterValue, "no space nowhere"),
+        (["cad", 1.5, None], psycopg.errors.InvalidParameterValue, "not between 0.5 and 1"),
+        (["cad", None, None], psycopg.errors.InvalidParameterValue, "target_recall is null"),
+        (["cad", 0.9, -1], psycopg.errors.InvalidParameterValue, "p95_ms is -1"),
+        (["cad", 0.9, None], psycopg.errors.ObjectNotInPrerequisiteState, "has only 0 vectors"),
+    ],
+)
+def test_what_cannot_be_tuned_is_refused(
+    db: Database, arguments: list[Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message) as refused:
+        db.execute("call cad.tune(%s, %s::real, %s::real)", arguments)
+    assert isinstance(refused.value, psycopg.Error)
+    assert refused.value.diag.message_hint
+    assert db.execute("select count(*) from cad.tuning").fetchone() == (0,)
+
+
+def test_index_scans_are_planned_where_the_filter_lets_many_through(
+    db: Database, parts: list[Part], rng: np.random.Generator
+) -> None:
+    db.execute("create or replace function cad._default_scan_cost() returns int language sql return 50")
+    matching = sum(part.family == "bolt" for part in parts)
+    assert matching > 50  # as many as an index scan costs
+    assert ways(db, rng, family="bolt") == {"bolt": "hnsw"}
+    assert ways(db, rng, family="bolt", mass_kg={"max": 0.01}) == {}, "exact search"
+    options = {"strategy": "prefix"}
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState):
+        db.execute(
+            "select * from cad.search_cad_vector('cad', %s::vector, options => %s)",
+            [str(unit_vector(rng).tolist()), Jsonb(options)],
+        )

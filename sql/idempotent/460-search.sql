@@ -78,13 +78,16 @@ cost 100000
 set search_path from current
 as $$
 declare
-    started timestamptz := clock_timestamp();
+    begun constant timestamptz := clock_timestamp();
+    started timestamptz := begun;
     asked cad._query;
     space text;
     several record;
     plan record;
+    planned timestamptz;
     indexed record;
     nearest uuid[];
+    vector_ms real;
     lexical uuid[];
     lexical_most int := greatest(100, k);
     candidates uuid[];
@@ -125,6 +128,7 @@ begin
     stages := stages || cad._stage('plan', started, plan.matching, jsonb_build_object(
         'strategy', plan.strategy, 'reason', plan.reason
     ));
+    planned := clock_timestamp();
 
     if plan.scans is not null then
         started := clock_timestamp();
@@ -143,7 +147,9 @@ begin
         stages := stages || cad._stage('exact', started, cardinality(nearest), jsonb_build_object(
             'wanted', plan.most, 'because', case when plan.scans is not null then plan.strategy || ' came back short' end
         ));
+        plan.scans := null;
     end if;
+    vector_ms := extract(epoch from clock_timestamp() - planned) * 1000;
     if asked.words is not null then
         started := clock_timestamp();
         lexical := cad._lexical_candidates(asked, filters, lexical_most);
@@ -167,6 +173,14 @@ begin
         looked := cad._second_look(hits[:looked_at], weights, image, file, format, points);
         stages := stages || looked.stages;
         hits := cad._refit(hits, looked.fits, weights, (options ->> 'min_score')::real, k);
+    end if;
+
+    if cad._is_logged() then
+        perform cad._log_search(
+            asked, filters, k, plan.strategy, case when not row_security_active('cad.model') then plan.scans end,
+            nearest, coalesce(cardinality(hits), 0), case when plan.strategy <> 'lexical' then vector_ms end,
+            (extract(epoch from clock_timestamp() - begun) * 1000)::real
+        );
     end if;
 end
 $$;

@@ -7,12 +7,25 @@ volatile parallel unsafe
 set search_path from current
 as $$
 declare
-    vectors regclass;
+    searched cad.space;
     percent real;
 begin
-    select s.vectors into vectors from cad.space as s where s.name = _tuning_questions.space;
+    select s.* into searched from cad.space as s where s.name = _tuning_questions.space;
+    source := 'log';
+    select array_agg(q.question) into questions
+    from (
+        select q.question
+        from cad.search_question as q
+        inner join cad.search_log as l on l.search_id = q.search_id
+        where l.space = searched.name and q.encoder_version = searched.encoder_version and l2_norm(q.question) > 0
+        order by q.search_id desc
+        limit most
+    ) as q;
+    if cardinality(questions) >= most then
+        return;
+    end if;
     source := 'parts';
-    percent := least(100, 100 * 20.0 * most / greatest((select sum(p.parts) from cad._partitions(vectors) as p), 1));
+    percent := least(100, 100 * 20.0 * most / greatest((select sum(p.parts) from cad._partitions(searched.vectors) as p), 1));
     -- What is asked in words is like what was said of the parts, and lies apart from their fused vectors.
     execute format($query$
         select array_agg(q.question) filter (where l2_norm(q.question) > 0)
@@ -20,14 +33,15 @@ begin
             select unnest(array[s.fused_vec, s.text_vec]) as question
             from (select * from %s as s tablesample system ($1) order by random() limit $2) as s
         ) as q
-    $query$, vectors)
+    $query$, searched.vectors)
     into questions
     using percent, (most + 1) / 2;
 end
 $$;
 
 comment on function cad._tuning_questions(text, int) is
-'Questions to measure a space with: vectors of parts and of what is said of them.';
+'Questions to measure a space with: the last that were logged, or where they are too few, vectors of parts and of what is '
+'said of them.';
 
 create or replace function cad._compare_ms(vectors regclass, questions halfvec[], parts int)
 returns double precision
@@ -127,20 +141,6 @@ $$;
 comment on function cad._measured_scans(regclass, regclass, halfvec[]) is
 'Scans every index of a partition with every setting for every question: how many of the ten nearest were found, and the '
 'time.';
-
-create or replace function cad._wilson_low(found bigint, wanted bigint)
-returns double precision
-language sql
-immutable strict parallel safe
-set search_path from current
-as $$
-    select (share + z2 / (2 * wanted) - sqrt(z2 * (share * (1 - share) + z2 / (4 * wanted)) / wanted)) / (1 + z2 / wanted)
-    from (select found::double precision / wanted as share, 1.96 ^ 2 as z2) as s
-$$;
-
-comment on function cad._wilson_low(bigint, bigint) is
-'Lower end of the 95 % interval of a share: Wilson (1927), Probable inference, the law of succession, and statistical '
-'inference. The upper end is 1 less that of those not found.';
 
 create or replace function cad._tune_partition(
     tuned cad.tuning, vectors regclass, partition regclass, questions halfvec[], compare_ms double precision

@@ -1,0 +1,199 @@
+"""The log of searches, and the recall measured with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+from known_parts import Part, insert, random_part, search, unit_vector
+
+Database = psycopg.Connection[Any]
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(29)
+
+
+@pytest.fixture
+def parts(db: Database, rng: np.random.Generator) -> list[Part]:
+    """300 parts in two partitions; every search is logged."""
+    made = [random_part(rng, number) for number in range(300)]
+    insert(db, made)
+    db.execute("call cad.promote_family('bolt')")
+    db.execute("set pgcad.log_share = 1")
+    return made
+
+
+def logged(db: Database, columns: str) -> list[tuple[Any, ...]]:
+    return db.execute(f"select {columns} from cad.search_log order by search_id").fetchall()
+
+
+def recall(db: Database) -> dict[str, tuple[int, int]]:
+    """Partition to how many of the nearest were wanted and found there."""
+    rows = db.execute("select vectors, sum(wanted), sum(found) from cad.recall_check group by vectors")
+    return {name.removeprefix("space_cad_").split("_")[0]: (int(w), int(f)) for name, w, f in rows.fetchall()}
+
+
+@pytest.mark.usefixtures("parts")
+def test_a_search_is_logged_as_it_went(db: Database, rng: np.random.Generator) -> None:
+    search(db, unit_vector(rng), 7)
+    search(db, unit_vector(rng), 5, filters={"mass_kg": {"max": 0.2}}, options={"strategy": "hnsw"})
+    search(db, unit_vector(rng), 5, options={"strategy": "iterative"})
+    assert logged(db, "space, strategy, k, hits, vector_ms <= elapsed_ms and vector_ms > 0") == [
+        ("cad", "exact", 7, 7, True), ("cad", "hnsw", 5, 5, True), ("cad", "iterative", 5, 5, True),
+    ]  # fmt: skip
+    assert db.execute("select search_id, cardinality(nearest) from cad.search_question").fetchall() == [(3, 20)], (
+        "exact search, also of what an index leaves short, needs no check"
+    )
+
+
+@pytest.mark.usefixtures("parts")
+def test_the_share_says_how_many_are_logged(db: Database, rng: np.random.Generator) -> None:
+    for share, fewest, most in (("0", 0, 0), ("0.5", 5, 35), ("", 0, 8)):
+        db.execute("select set_config('pgcad.log_share', %s, false)", [share])
+        db.execute("delete from cad.search_log")
+        for _ in range(40):
+            search(db, unit_vector(rng), 1)
+        assert fewest <= len(logged(db, "k")) <= most
+    for share in ("a lot", "2", "-1", "NaN", "."):
+        db.execute("select set_config('pgcad.log_share', %s, false)", [share])
+        with pytest.raises(psycopg.errors.InvalidParameterValue, match="is no share") as refused:
+            search(db, unit_vector(rng), 1)
+        assert refused.value.diag.message_hint
+
+
+@pytest.mark.usefixtures("parts")
+def test_a_transaction_that_only_reads_is_searched_and_not_logged(db: Database, rng: np.random.Generator) -> None:
+    with db.transaction():
+        db.execute("set transaction read only")
+        assert len(search(db, unit_vector(rng), 5)) == 5
+    assert logged(db, "k") == []
+
+
+@pytest.mark.usefixtures("parts")
+def test_recall_is_what_was_found_of_the_truth(db: Database, rng: np.random.Generator) -> None:
+    for _ in range(20):
+        search(db, unit_vector(rng), 10, options={"strategy": "iterative"})
+    assert db.execute("select cad.check_recall(15)").fetchone() == (15,)
+    assert db.execute("select cad.check_recall()").fetchone() == (5,)
+    assert db.execute("select cad.check_recall()").fetchone() == (0,), "each is compared once"
+    seen = recall(db)
+    assert sum(wanted for wanted, _ in seen.values()) == 200
+    assert all(0.8 * wanted <= found <= wanted for wanted, found in seen.values())
+    rows = db.execute(
+        "select space, partition, strategy, searches, recall, recall_low, recall_high from cad.recall_hourly"
+    ).fetchall()
+    assert {strategy for _, _, strategy, *_ in rows} == {"hnsw"}
+    for space, partition, _, searches, share, low, high in rows:
+        wanted, found = seen[partition.removeprefix("space_cad_").split("_")[0]]
+        assert (space, share) == ("cad", pytest.approx(found / wanted))
+        assert 0 < searches <= 20
+        assert 0 < low <= share <= high <= 1
+
+
+@pytest.mark.usefixtures("parts")
+def test_what_was_missed_is_seen(db: Database, rng: np.random.Generator) -> None:
+    for _ in range(10):
+        search(db, unit_vector(rng), 10, options={"strategy": "iterative"})
+    db.execute("update cad.search_question set nearest = nearest[6:]")  # as an index would that loses the first five
+    db.execute("select cad.check_recall()")
+    assert {partition: f <= 0.8 * w for partition, (w, f) in recall(db).items()} == {"bolt": True, "default": True}
+    [(worst,)] = db.execute("select min(recall) from cad.recall_hourly").fetchall()
+    assert worst < 0.8
+
+
+def test_truth_is_of_the_parts_that_were_there_and_still_are(
+    db: Database, parts: list[Part], rng: np.random.Generator
+) -> None:
+    probe = unit_vector(rng)
+    first = [
+        number
+        for number, _ in search(
+            db, probe, 3, options={"strategy": "iterative", "weights": {"fused": 1, "text": 0, "image": 0, "shape": 0}}
+        )
+    ]
+    db.execute("delete from cad.model where part_number = %s", [first[0]])
+    db.execute("update cad.model set created_at = now() + interval '1 hour' where part_number = %s", [first[1]])
+    db.execute("select cad.check_recall()")
+    assert sum(wanted for wanted, _ in recall(db).values()) == 10
+    assert sum(found for _, found in recall(db).values()) >= 9
+    assert len(parts) == 300
+
+
+def test_filters_hold_for_the_truth_too(db: Database, parts: list[Part], rng: np.random.Generator) -> None:
+    few = sorted(part.mass_kg for part in parts if part.mass_kg is not None)[5]
+    options = {"strategy": "iterative"}
+    for filters in ({"mass_kg": {"max": few}}, {"family": "bolt"}):
+        db.execute("delete from cad.search_log")
+        search(db, unit_vector(rng), 10, filters=filters, options=options)
+        db.execute("update cad.search_question set nearest = '{}'")
+        db.execute("select cad.check_recall()")
+        seen = recall(db)
+        assert set(seen) <= ({"bolt"} if "family" in filters else {"bolt", "default"})
+        assert all(found == 0 for _, found in seen.values())
+
+
+@pytest.mark.usefixtures("parts")
+def test_questions_to_other_vectors_are_not_compared(db: Database, rng: np.random.Generator) -> None:
+    search(db, unit_vector(rng), 10, options={"strategy": "iterative"})
+    db.execute("update cad.space set encoder_version = 'known-2'")
+    assert db.execute("select cad.check_recall()").fetchone() == (0,)
+    assert recall(db) == {}
+    assert db.execute("select count(*) from cad.search_question where checked_at is null").fetchone() == (0,)
+
+
+@pytest.mark.usefixtures("parts")
+def test_what_is_old_is_dropped(db: Database, rng: np.random.Generator) -> None:
+    for days in (40, 1):
+        search(db, unit_vector(rng), 10, options={"strategy": "iterative"})
+        db.execute(
+            "update cad.search_log set asked_at = now() - make_interval(days => %s)"
+            " where search_id = (select max(search_id) from cad.search_log)",
+            [days],
+        )
+    db.execute("select cad.check_recall(10, '1 month')")
+    assert len(logged(db, "k")) == 1
+    assert db.execute("select count(*) from cad.search_question").fetchone() == (1,)
+
+
+@pytest.mark.usefixtures("parts")
+def test_questions_are_not_kept_where_policies_hide_parts(db: Database, rng: np.random.Generator) -> None:
+    """Nor may anybody but administrators read what others asked."""
+    db.execute("create role engineer")
+    try:
+        db.execute("select cad.grant_to('engineer', 'reader')")
+        db.execute("alter table cad.model enable row level security")
+        db.execute("create policy not_nuts on cad.model to engineer using (family <> 'nut')")
+        db.execute("set role engineer")
+        search(db, unit_vector(rng), 10, options={"strategy": "iterative"})
+        assert len(logged(db, "k")) == 1
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            db.execute("select from cad.search_question")
+        assert len(db.execute("select searches from cad.search_log_hourly").fetchall()) == 1
+        assert db.execute("select * from cad.recall_hourly").fetchall() == []
+    finally:
+        db.execute("reset role")
+        kept = db.execute("select count(*) from cad.search_question").fetchone()
+        db.execute("drop owned by engineer")
+        db.execute("drop role engineer")
+    assert kept == (0,)
+
+
+@pytest.mark.usefixtures("parts")
+def test_tuning_asks_what_was_asked(db: Database, rng: np.random.Generator) -> None:
+    db.execute("call cad.tune('cad', 0.6)")
+    for _ in range(100):
+        search(db, unit_vector(rng), 1, options={"strategy": "iterative"})
+    db.execute("call cad.tune('cad', 0.6)")
+    rows = db.execute("select question_source, questions >= 100 from cad.tuning order by version").fetchall()
+    assert [source for source, _ in rows] == ["parts", "log"]
+    assert rows[1][1]
+
+
+@pytest.mark.parametrize("most", ["null", "-1"])
+def test_a_number_that_means_nothing_is_refused(db: Database, most: str) -> None:
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="most is"):
+        db.execute(f"select cad.check_recall({most})")

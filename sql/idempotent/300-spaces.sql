@@ -85,13 +85,26 @@ begin
     );
     execute format('alter table cad.%I alter vec type halfvec(%s)', vectors || '_view', dim);
     execute format(
+        'create trigger note_change after insert or update or delete on cad.%I
+        for each row execute function cad._note_change(''vectors'')', vectors
+    );
+    execute format(
+        'create trigger note_truncate after truncate on cad.%I
+        for each statement execute function cad._note_change(''vectors'')', vectors
+    );
+    execute format(
+        'create trigger note_change after insert or update or delete or truncate on cad.%I
+        for each statement execute function cad._note_change(''vectors'')', vectors || '_view'
+    );
+    execute format(
         'comment on table cad.%I is %L', vectors || '_view', obj_description('cad.space_cad_view'::regclass, 'pg_class')
     );
 end
 $$;
 
 comment on function cad._create_vectors(text, integer) is
-'Makes the tables of a space, cad.space_<stem> and cad.space_<stem>_view, without an index on the vectors.';
+'Makes the tables of a space, cad.space_<stem> and cad.space_<stem>_view, without an index on the vectors. Like those of '
+'the default space, they note changes.';
 
 create or replace function cad.add_space(
     name text, dim integer, backend text default 'external', encoder jsonb default '{}'

@@ -62,6 +62,7 @@ begin
     loop
         execute format('grant select on %s to %I', target.name, grantee);
     end loop;
+    execute format('grant insert, update on cad.cached_result to %I', grantee); -- a policy keeps everybody to their own
     if reach >= 2 then
         execute format('grant select, insert, update on cad.ingest to %I', grantee);
         execute format(

@@ -2,6 +2,7 @@
 
 revoke all on all routines in schema cad from public;
 revoke all on all tables in schema cad from public;
+revoke all on type cad.batch_hit from public;
 revoke all on type cad.hit from public;
 revoke all on type cad._analysis from public;
 revoke all on type cad._query from public;

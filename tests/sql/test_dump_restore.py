@@ -194,5 +194,5 @@ def test_a_restored_database_takes_another_model(filled: Connection, restored: C
     dumped = "select c::regclass::text from pg_extension, unnest(extconfig) as c where extname = 'pgcad' order by 1"
     assert restored.execute(dumped).fetchall() == [
         ("artifact",), ("fusion_weight",), ("glossary",), ("ingest",), ("ingest_ingest_id_seq",), ("model",),
-        ("space",), ("space_cad_default",), ("space_cad_view",), ("view_image",),
+        ("space",), ("space_cad_default",), ("space_cad_view",), ("tuned_scan",), ("tuning",), ("view_image",),
     ]  # fmt: skip

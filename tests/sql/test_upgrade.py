@@ -24,7 +24,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def former(files: Sequence[str], migration: str) -> tuple[str, ...]:
     """The idempotent files before `migration`: without those that need it, every function and view a little other."""
-    needs = re.compile("|".join(map(re.escape, re.findall(r"^create \w+ (cad\.\w+)", migration, re.MULTILINE))))
+    needs = re.compile(
+        "|".join(map(re.escape, re.findall(r"^create (?:unlogged )?\w+ (cad\.\w+)", migration, re.MULTILINE)))
+    )
     files = [re.sub(rf"^revoke .*({needs.pattern}) .*\n", "", sql, flags=re.MULTILINE) for sql in files]
     old = []
     for sql in files:

@@ -50,6 +50,34 @@ $$;
 comment on function cad._nearness(text, integer) is
 'What a query orders the vectors s by to read an index of some kind; $1 is the probe.';
 
+create or replace function cad._standing_indexes(vectors regclass)
+returns table (partition regclass, index regclass, kind text, dim integer, parameters text[], valid boolean)
+language plpgsql
+stable parallel safe
+rows 10
+set search_path from current -- the server writes an expression as the path of the reader wants it
+as $$
+begin
+    return query
+    select x.indrelid::regclass, x.indexrelid::regclass, k.kind, a.atttypmod, c.reloptions, x.indisvalid and x.indisready
+    from pg_inherits as i
+    inner join pg_index as x on x.indrelid = i.inhrelid
+    inner join pg_class as c on c.oid = x.indexrelid
+    inner join pg_am as m on m.oid = c.relam
+    inner join pg_opclass as o on o.oid = x.indclass[0]
+    inner join pg_attribute as a on a.attrelid = x.indexrelid and a.attnum = 1
+    inner join cad._index_kind() as k on k.method = m.amname and k.operator_class = o.opcname
+    where
+        i.inhparent = vectors
+        and x.indnatts = 1
+        and x.indpred is null
+        and pg_get_indexdef(x.indexrelid, 1, false) = format(k.indexed, a.atttypmod);
+end
+$$;
+
+comment on function cad._standing_indexes(regclass) is
+'The indexes on the fused vectors of a table that stand, whoever made them.';
+
 create or replace function cad._vector_indexes()
 returns table (
     space text, partition regclass, index regclass, kind text, dim integer, parameters text[], valid boolean,
@@ -58,31 +86,20 @@ returns table (
 language plpgsql
 stable parallel safe
 rows 10
-set search_path from current -- the server writes an expression as the path of the reader wants it
+set search_path from current
 as $$
 begin
     return query
     select
-        s.name, x.indrelid::regclass, x.indexrelid::regclass, k.kind, a.atttypmod, c.reloptions,
-        x.indisvalid and x.indisready, pg_relation_size(x.indexrelid), greatest(leaf.reltuples, 0)::bigint,
-        pg_stat_get_numscans(x.indexrelid)
+        s.name, x.partition, x.index, x.kind, x.dim, x.parameters, x.valid,
+        pg_relation_size(x.index), greatest(leaf.reltuples, 0)::bigint, pg_stat_get_numscans(x.index)
     from cad.space as s
-    inner join pg_inherits as i on i.inhparent = s.vectors
-    inner join pg_class as leaf on leaf.oid = i.inhrelid
-    inner join pg_index as x on x.indrelid = i.inhrelid
-    inner join pg_class as c on c.oid = x.indexrelid
-    inner join pg_am as m on m.oid = c.relam
-    inner join pg_opclass as o on o.oid = x.indclass[0]
-    inner join pg_attribute as a on a.attrelid = x.indexrelid and a.attnum = 1
-    inner join cad._index_kind() as k on k.method = m.amname and k.operator_class = o.opcname
-    where
-        x.indnatts = 1
-        and x.indpred is null
-        and pg_get_indexdef(x.indexrelid, 1, false) = format(k.indexed, a.atttypmod);
+    cross join lateral cad._standing_indexes(s.vectors) as x
+    inner join pg_class as leaf on leaf.oid = x.partition;
 end
 $$;
 
-comment on function cad._vector_indexes() is 'The indexes on fused vectors that stand, whoever made them.';
+comment on function cad._vector_indexes() is 'The vector indexes of all spaces, with their size and use.';
 
 create or replace function cad._usable_indexes(vectors regclass)
 returns table (kind text, dim integer)
@@ -94,9 +111,8 @@ as $$
 begin
     return query
     select x.kind, x.dim
-    from cad._vector_indexes() as x
-    inner join cad.space as s on s.name = x.space
-    where s.vectors = _usable_indexes.vectors and x.valid
+    from cad._standing_indexes(vectors) as x
+    where x.valid
     group by x.kind, x.dim
     having count(distinct x.partition) = (select count(*) from pg_inherits as i where i.inhparent = _usable_indexes.vectors);
 end

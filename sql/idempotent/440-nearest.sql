@@ -66,7 +66,7 @@ begin
             ) as c
         $query$, asked.vectors, coalesce(cad._nearness(scan ->> 'kind', (scan -> 'dim')::int), '(s.fused_vec <=> $1) + 0.0'))
         into found_parts, found_distances
-        using asked.fused_vec, filters, most, unfiltered, scan;
+        using asked.fused_vec, filters, coalesce((scan -> 'candidates')::int, most), unfiltered, scan;
         parts := parts || found_parts;
         distances := distances || found_distances;
     end loop;

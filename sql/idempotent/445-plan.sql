@@ -59,7 +59,7 @@ end
 $$;
 
 comment on function cad._default_scan_cost() is
-'How many parts are compared one by one in the time of an index scan for 200 where nothing was tuned. Measured for HNSW.';
+'How many parts are compared one by one in the time of a scan of an index where nothing was tuned. Measured: HNSW for 200.';
 
 create or replace function cad._tuned_scans(vectors regclass)
 returns table (partition text, kind text, dim int, setting int, reached boolean, p50_ms real, cost_parts int)
@@ -98,7 +98,7 @@ begin
                 from unnest(parameters) as p (parameter)
                 where p.parameter like 'lists=%'
             )
-            else least(greatest(most, 40), 1000)
+            else least(greatest(most, 100), 1000)
         end
     );
 end
@@ -106,6 +106,21 @@ $$;
 
 comment on function cad._default_setting(text, int, text[]) is
 'hnsw.ef_search or ivfflat.probes of a scan for so many parts where nothing was tuned.';
+
+create or replace function cad._candidates(kind text, most int)
+returns int
+language plpgsql
+immutable parallel safe
+set search_path from current
+as $$
+begin
+    return case kind when 'prefix' then greatest(most, 50) when 'bit' then greatest(most, 200) else most end;
+end
+$$;
+
+comment on function cad._candidates(text, int) is
+'How many parts a scan of an index fetches where so many are wanted: more where what is indexed tells less than the whole '
+'vector, which then decides among them.';
 
 create or replace function cad._scans(vectors regclass, filters jsonb, wanted text, matching int, most int)
 returns jsonb
@@ -136,7 +151,10 @@ begin
                 x.kind,
                 x.dim,
                 coalesce(t.setting, cad._default_setting(x.kind, most, x.parameters)) as setting,
-                coalesce(t.cost_parts, cad._default_scan_cost()) * greatest(1, most / 200.0) as cost_parts,
+                coalesce(t.cost_parts, cad._default_scan_cost()) as cost_parts,
+                case when x.kind = 'ivfflat' then 1 else greatest(
+                    1, most::real / coalesce(t.setting, cad._default_setting(x.kind, most, x.parameters))
+                ) end as rounds,
                 row_number() over (
                     partition by x.partition
                     order by
@@ -145,7 +163,7 @@ begin
                         array_position(array['hnsw', 'prefix', 'bit', 'ivfflat'], x.kind),
                         x.dim
                 ) as preference
-            from cad._vector_indexes() as x
+            from cad._standing_indexes(vectors) as x
             left join cad._tuned_scans(vectors) as t
                 on t.partition = x.partition::text and t.kind = x.kind and t.dim = x.dim
             where x.valid and (wanted is null or x.kind = wanted)
@@ -157,6 +175,7 @@ begin
                 'matching', round((matching * coalesce(p.share, 1))::numeric),
                 'kind', s.kind,
                 'dim', s.dim,
+                'candidates', case when s.kind is not null then cad._candidates(s.kind, most) end,
                 'ef_search', case when s.kind <> 'ivfflat' then s.setting end,
                 'probes', case when s.kind = 'ivfflat' then s.setting end,
                 'only', case when p.among > 1 and p.families <> '{}' then p.families end,
@@ -170,7 +189,11 @@ begin
             and s.preference = 1
             -- A scan goes on until enough match: it costs the more the fewer do. Comparing one by one costs the more the
             -- more match. They cost the same where the square of those that match is cost times all.
-            and (wanted is not null or (matching * coalesce(p.share, 1)) ^ 2 > s.cost_parts * greatest(p.parts, matching * coalesce(p.share, 1)))
+            and (
+            wanted is not null
+            or (matching * coalesce(p.share, 1)) ^ 2
+            > s.cost_parts * s.rounds * greatest(p.parts, matching * coalesce(p.share, 1))
+        )
     );
 end
 $$;
@@ -199,7 +222,7 @@ comment on function cad._check_strategy(regclass, text, text) is
 'Refuses (55000) a strategy whose index does not stand on every partition.';
 
 create or replace function cad._plan(
-    asked cad._query, k int, filters jsonb, options jsonb,
+    asked cad._query, k int, filters jsonb, options jsonb, weights jsonb,
     out strategy text, out reason text, out matching int, out most int, out scans jsonb
 )
 language plpgsql
@@ -212,6 +235,9 @@ declare
     kinds text[];
 begin
     most := greatest(200, 2 * k);
+    if (select sum(w.value::double precision) from jsonb_each(weights - 'fused') as w) = 0 then
+        most := greatest(20, k); -- nothing will change their order; some more, for the log to compare with the truth
+    end if;
     if asked.fused_vec is null then
         strategy := 'lexical';
         reason := 'no encoder';
@@ -236,9 +262,7 @@ begin
         if kinds = '{exact}' then
             scans := null;
             reason := case when exists (
-                select from cad._vector_indexes() as x
-                inner join cad._partitions(asked.vectors) as p on p.partition = x.partition
-                where x.valid
+                select from cad._standing_indexes(asked.vectors) as x where x.valid
             ) then 'few parts match' else 'no index is valid' end;
         else
             strategy := case when cardinality(kinds) > 1 then 'mixed' when kinds[1] = 'hnsw' then 'iterative' else kinds[1] end;
@@ -248,5 +272,5 @@ begin
 end
 $$;
 
-comment on function cad._plan(cad._query, int, jsonb, jsonb) is
+comment on function cad._plan(cad._query, int, jsonb, jsonb, jsonb) is
 'How to find candidates: lexical, exact, or by which scans of indexes, and why; about how many parts match.';

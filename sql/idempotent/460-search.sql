@@ -124,7 +124,7 @@ begin
     end);
 
     started := clock_timestamp();
-    plan := cad._plan(asked, k, filters, options);
+    plan := cad._plan(asked, k, filters, options, weights);
     stages := stages || cad._stage('plan', started, plan.matching, jsonb_build_object(
         'strategy', plan.strategy, 'reason', plan.reason
     ));

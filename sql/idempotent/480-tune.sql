@@ -84,7 +84,7 @@ rows 8
 set search_path from current
 as $$
     select s.setting
-    from unnest(array[40, 80, 140, 200, 300, 450, 700, 1000]) as s (setting)
+    from unnest(array[20, 40, 80, 140, 240, 400, 640, 1000]) as s (setting)
     where kind <> 'ivfflat'
 
     union
@@ -104,7 +104,7 @@ volatile parallel unsafe
 set search_path from current
 as $$
 declare
-    most constant int := 200;
+    most constant int := 10; -- what is found so, a scan for more finds too
     asked cad._query;
     place jsonb; -- of the partition: one by one, which is the truth
     scan jsonb;
@@ -117,21 +117,22 @@ begin
     where s.value ->> 'partition' = partition::text;
     asked.vectors := vectors;
     foreach asked.fused_vec in array questions loop
-        truth := (cad._nearest_by_plan(asked, '{}', 10, 'exact', jsonb_build_array(place))).nearest;
+        truth := (cad._nearest_by_plan(asked, '{}', most, 'exact', jsonb_build_array(place))).nearest;
         for kind, dim, setting in
             select x.kind, x.dim, l.setting
-            from cad._vector_indexes() as x
+            from cad._standing_indexes(vectors) as x
             cross join cad._ladder(x.kind, x.parameters) as l (setting)
             where x.partition = _measured_scans.partition and x.valid
             order by random() -- what slows the machine down for a while slows none of them alone
         loop
             scan := place || jsonb_build_object(
-                'kind', kind, 'dim', dim, case kind when 'ivfflat' then 'probes' else 'ef_search' end, setting
+                'kind', kind, 'dim', dim, 'candidates', cad._candidates(kind, most),
+                case kind when 'ivfflat' then 'probes' else 'ef_search' end, setting
             );
             started := clock_timestamp();
             nearest := (cad._nearest_by_plan(asked, '{}', most, kind, jsonb_build_array(scan))).nearest;
             elapsed_ms := extract(epoch from clock_timestamp() - started) * 1000;
-            hits := (select count(*) from unnest(nearest[:10]) as n (part) where n.part = any(truth));
+            hits := (select count(*) from unnest(nearest) as n (part) where n.part = any(truth));
             return next;
         end loop;
     end loop;
@@ -258,7 +259,7 @@ begin
         space, tuned.version, false, tuned.encoder_version, target_recall, p95_ms, cardinality(asked.questions), asked.source
     );
     perform cad._tune_partition(tuned, vectors, x.partition, asked.questions, compare_ms)
-    from (select distinct i.partition from cad._vector_indexes() as i where i.space = tune.space and i.valid) as x;
+    from (select distinct i.partition from cad._standing_indexes(vectors) as i where i.valid) as x;
     perform cad._put_in_force(space, tuned.version);
     select string_agg(format('%s, %s: %s in %s ms', s.vectors, s.kind, round(s.recall::numeric, 3), round(s.p95_ms::numeric, 1)), '; ')
     into missed

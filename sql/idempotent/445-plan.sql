@@ -190,10 +190,10 @@ begin
             -- A scan goes on until enough match: it costs the more the fewer do. Comparing one by one costs the more the
             -- more match. They cost the same where the square of those that match is cost times all.
             and (
-            wanted is not null
-            or (matching * coalesce(p.share, 1)) ^ 2
-            > s.cost_parts * s.rounds * greatest(p.parts, matching * coalesce(p.share, 1))
-        )
+                wanted is not null
+                or (matching * coalesce(p.share, 1)) ^ 2
+                > s.cost_parts * s.rounds * greatest(p.parts, matching * coalesce(p.share, 1))
+            )
     );
 end
 $$;
@@ -259,7 +259,7 @@ begin
     else
         scans := cad._scans(asked.vectors, filters, null, matching, most);
         kinds := array(select distinct coalesce(s.value ->> 'kind', 'exact') from jsonb_array_elements(scans) as s);
-        if kinds = '{exact}' then
+        if kinds <@ array['exact'] then -- also where no partition may hold what is wanted
             scans := null;
             reason := case when exists (
                 select from cad._standing_indexes(asked.vectors) as x where x.valid

@@ -67,7 +67,8 @@ volatile parallel unsafe
 set search_path from current
 as $$
 begin
-    if current_setting('transaction_read_only') = 'on' then
+    -- What others kept since would be a serialization failure in a transaction that must not see it.
+    if current_setting('transaction_read_only') = 'on' or current_setting('transaction_isolation') <> 'read committed' then
         return;
     end if;
     -- No search waits for another that keeps the same result and has not yet committed. So many locks are enough to be

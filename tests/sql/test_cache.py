@@ -152,6 +152,22 @@ def test_no_search_waits_for_another(db: Database, other: Database, rng: np.rand
 
 
 @pytest.mark.usefixtures("parts")
+@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+def test_what_others_keep_fails_no_isolated_search(
+    db: Database, other: Database, rng: np.random.Generator, level: str
+) -> None:
+    probe = unit_vector(rng)
+    search(db, probe, 5)
+    with other.transaction():
+        other.execute(f"set transaction isolation level {level}")
+        other.execute("select count(*) from cad.model")
+        db.execute("update cad.model set material = 'brass'")
+        kept = search(db, probe, 5)  # over the result that the other transaction sees
+        other.execute("update cad.fusion_weight set image = image")  # so that it does not take that one either
+        assert search(other, probe, 5) == kept
+
+
+@pytest.mark.usefixtures("parts")
 def test_the_cache_is_bounded_and_forgets_what_no_longer_holds(db: Database, rng: np.random.Generator) -> None:
     kept = "select count(*) from cad.cached_result"
     db.execute("set pgcad.cache_entries = 7")

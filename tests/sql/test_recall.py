@@ -66,6 +66,12 @@ def test_the_share_says_how_many_are_logged(db: Database, rng: np.random.Generat
 
 
 @pytest.mark.usefixtures("parts")
+def test_a_search_that_contradicts_itself_finds_nothing(db: Database, rng: np.random.Generator) -> None:
+    assert search(db, unit_vector(rng), 5, family="bolt", filters={"family": "nut"}) == []
+    assert logged(db, "strategy, hits") == [("exact", 0)]
+
+
+@pytest.mark.usefixtures("parts")
 def test_a_transaction_that_only_reads_is_searched_and_not_logged(db: Database, rng: np.random.Generator) -> None:
     with db.transaction():
         db.execute("set transaction read only")

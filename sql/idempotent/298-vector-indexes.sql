@@ -8,12 +8,13 @@
 
 create or replace function cad._index_kind()
 returns table (kind text, method name, operator_class name, indexed text, nearness text, parameters jsonb)
-language sql
+language plpgsql
 immutable parallel safe
 rows 4
 set search_path from current
 as $$
-    values
+begin
+    return query values
     (
         'hnsw', name 'hnsw', name 'halfvec_cosine_ops', 'fused_vec', 's.fused_vec <=> $1',
         jsonb '{"m": {"default": 16, "least": 2, "most": 100}, "ef_construction": {"default": 100, "least": 4, "most": 1000}}'
@@ -32,7 +33,8 @@ as $$
     (
         'ivfflat', 'ivfflat', 'halfvec_ip_ops', 'fused_vec', 's.fused_vec <#> $1',
         '{"lists": {"default": null, "least": 1, "most": 32768}}'
-    )
+    );
+end
 $$;
 
 comment on function cad._index_kind() is
@@ -41,10 +43,12 @@ comment on function cad._index_kind() is
 
 create or replace function cad._nearness(kind text, dim integer)
 returns text
-language sql immutable strict parallel safe
+language plpgsql immutable strict parallel safe
 set search_path from current
 as $$
-    select format(k.nearness, dim) from cad._index_kind() as k where k.kind = _nearness.kind
+begin
+    return (select format(k.nearness, dim) from cad._index_kind() as k where k.kind = _nearness.kind);
+end
 $$;
 
 comment on function cad._nearness(text, integer) is

@@ -5,12 +5,13 @@
 
 create or replace function cad._argument_rule()
 returns table (argument text, key text, rule jsonpath, expected text)
-language sql
+language plpgsql
 immutable parallel safe
 rows 14
 set search_path from current
 as $$
-    values
+begin
+    return query values
     ('filters', 'family', 'strict $.type() == "string" || '
         '$.type() == "array" && !exists($[*] ? (@.type() != "string"))'::jsonpath,
         'a family name or an array of them'),
@@ -55,6 +56,7 @@ as $$
         'an object of numbers, each 0 or from 1e-9 to 1e9, such as {"text": 1, "image": 0, "shape": 2, "lexical": 0.5}'),
     ('options', 'min_score', '$.type() == "number" && $.abs() <= $most && ($.abs() >= $least || $ == 0)',
         'a number; scores lie between -1 and 1');
+end
 $$;
 comment on function cad._argument_rule() is
 'The keys that filters and options know: the JSON path every value must satisfy, and the same in words.';

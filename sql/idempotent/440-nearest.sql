@@ -41,7 +41,11 @@ as $$
 -- The text put into the query is one of the constants of cad._index_kind:
 -- @plpgsql_check_options: security_warnings = false
 declare
-    unfiltered constant boolean := filters = '{}' and not row_security_active('cad.model'); -- all match: no look at them
+    -- As one half of an OR it would be run for all parts at once, into a hash.
+    is_wanted constant text := case
+        when filters = '{}' and not row_security_active('cad.model') then 'true' -- all match: no look at them
+        else 'exists (select from cad._matching($2) as m where m.model_id = s.model_id)'
+    end;
     scan jsonb;
     found_parts uuid[];
     found_distances double precision[];
@@ -58,15 +62,15 @@ begin
                 select s.model_id, s.fused_vec <=> $1 as distance
                 from %s as s
                 where (not $2 ? 'family' or s.family = any (cad._texts($2 -> 'family')))
-                    and (not $5 ? 'only' or s.family = any (cad._texts($5 -> 'only')))
-                    and (not $5 ? 'but' or s.family <> all (cad._texts($5 -> 'but')))
-                    and ($4 or exists (select from cad._matching($2) as m where m.model_id = s.model_id))
+                    and (not $4 ? 'only' or s.family = any (cad._texts($4 -> 'only')))
+                    and (not $4 ? 'but' or s.family <> all (cad._texts($4 -> 'but')))
+                    and %s
                 order by %s
                 limit $3
             ) as c
-        $query$, asked.vectors, coalesce(cad._nearness(scan ->> 'kind', (scan -> 'dim')::int), '(s.fused_vec <=> $1) + 0.0'))
+        $query$, asked.vectors, is_wanted, coalesce(cad._nearness(scan ->> 'kind', (scan -> 'dim')::int), '(s.fused_vec <=> $1) + 0.0'))
         into found_parts, found_distances
-        using asked.fused_vec, filters, coalesce((scan -> 'candidates')::int, most), unfiltered, scan;
+        using asked.fused_vec, filters, coalesce((scan -> 'candidates')::int, most), scan;
         parts := parts || found_parts;
         distances := distances || found_distances;
     end loop;
@@ -116,10 +120,10 @@ stable parallel restricted
 set search_path from current
 as $$
 begin
-    return (
-        select cardinality(nearest) < most
-            and cardinality(nearest) < (select count(*) from (select from cad._matching(filters) limit most) as m)
-    );
+    if cardinality(nearest) >= most then
+        return false;
+    end if;
+    return cardinality(nearest) < (select count(*) from (select from cad._matching(filters) limit most) as m);
 end
 $$;
 

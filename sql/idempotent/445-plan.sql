@@ -127,22 +127,30 @@ returns jsonb
 language plpgsql
 stable parallel safe
 set search_path from current
+set plan_cache_mode = force_generic_plan
 as $$
 begin
     return (
-        with partition as (
+        with every_partition as materialized (
+            select p.* from cad._partitions(vectors) as p
+        ),
+
+        promoted as (
+            select array(select unnest(e.families) from every_partition as e) as families
+        ),
+
+        partition as (
             select
                 p.*,
                 p.parts / nullif(sum(p.parts) over (), 0) as share,
                 count(*) over () as among,
-                array(select unnest(o.families) from cad._partitions(vectors) as o where o.partition <> p.partition) as others
-            from cad._partitions(vectors) as p
+                o.families as others
+            from every_partition as p
+            cross join promoted as o
             where
                 not filters ? 'family'
                 or p.families && cad._texts(filters -> 'family')
-                or p.families = '{}' and not cad._texts(filters -> 'family') <@ array(
-                    select unnest(o.families) from cad._partitions(vectors) as o
-                )
+                or p.families = '{}' and not cad._texts(filters -> 'family') <@ o.families
         ),
 
         standing as (

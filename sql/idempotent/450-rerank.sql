@@ -3,6 +3,45 @@
 -- none. The part that was asked for by its number comes first: its own, or an alias that has a digit, because the names
 -- of byte-identical files are aliases too.
 
+create or replace function cad._cosines(parts uuid[], families text[], asked cad._query)
+returns table (
+    model_id uuid, fused_score double precision, text_score double precision, image_score double precision,
+    shape_score double precision
+)
+language plpgsql
+stable parallel restricted
+rows 200
+set search_path from current
+set jit = off
+set enable_hashjoin = off -- the candidates are few: look each up
+set enable_mergejoin = off
+as $$
+begin
+    return query execute format($query$
+        select
+            c.model_id,
+            nullif(1 - (s.fused_vec <=> $2), 'NaN'),
+            nullif(1 - (s.text_vec <=> $3), 'NaN'),
+            coalesce(
+                case when $6 then (
+                    select max(nullif(1 - (v.vec <=> $4), 'NaN'))
+                    from %2$s as v
+                    where v.model_id = c.model_id
+                ) end,
+                nullif(1 - (s.image_vec <=> $4), 'NaN')
+            ),
+            nullif(1 - (s.shape_vec <=> $5), 'NaN')
+        from unnest($1, $7) as c (model_id, family)
+        left join %1$s as s on s.model_id = c.model_id and s.family = c.family
+    $query$, asked.vectors, asked.views)
+    using
+        parts, asked.fused_vec, asked.text_vec, asked.image_vec, asked.shape_vec, coalesce(asked.by_view, false), families;
+end
+$$;
+
+comment on function cad._cosines(uuid[], text[], cad._query) is
+'The cosine of each of some parts, given with their families, with a question in every modality: of a picture, that of the view most like it.';
+
 create or replace function cad._rerank(
     candidates uuid[], asked cad._query, weights jsonb, min_score real, k int
 )
@@ -11,65 +50,58 @@ language plpgsql
 stable parallel restricted
 set search_path from current
 set jit = off
-set enable_hashjoin = off -- the candidates are few: look each up
+set enable_hashjoin = off
 set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan -- to plan it anew would take longer than to run it
 as $$
 declare
-    hits cad.hit[];
+    families text[];
 begin
-    execute format($query$
-        with scored as materialized ( -- once: flattened, every distance would be computed several times
+    select array_agg(m.model_id), array_agg(m.family) into candidates, families
+    from unnest(candidates) as c (model_id)
+    inner join cad.model as m on m.model_id = c.model_id;
+    return (
+        with scored as materialized ( -- once: flattened, every score would be computed several times
             select
                 m.model_id,
                 m.part_number,
                 m.name,
                 m.family,
                 coalesce(
-                    lower(m.part_number) = lower(($2).words)
-                    or ($2).words ~ '\d'
-                    and exists (select from unnest(m.aliases) as a (alias) where lower(a.alias) = lower(($2).words)),
+                    lower(m.part_number) = lower(asked.words)
+                    or asked.words ~ '\d'
+                    and exists (select from unnest(m.aliases) as a (alias) where lower(a.alias) = lower(asked.words)),
                     false
                 ) as named,
-                nullif(1 - (s.fused_vec <=> ($2).fused_vec), 'NaN') as fused_score,
-                nullif(1 - (s.text_vec <=> ($2).text_vec), 'NaN') as text_score,
-                case
-                    when ($2).by_view then coalesce(
-                        (
-                            select max(nullif(1 - (v.vec <=> ($2).image_vec), 'NaN'))
-                            from %2$s as v
-                            where v.model_id = m.model_id
-                        ),
-                        nullif(1 - (s.image_vec <=> ($2).image_vec), 'NaN')
-                    )
-                    else nullif(1 - (s.image_vec <=> ($2).image_vec), 'NaN')
-                end as image_score,
-                nullif(1 - (s.shape_vec <=> ($2).shape_vec), 'NaN') as shape_score,
+                c.fused_score,
+                c.text_score,
+                c.image_score,
+                c.shape_score,
                 greatest(
                     (
                         select coalesce(sum(t.weight) filter (where whole.lexemes @@ t.term), 0) / sum(t.weight)
-                        from unnest(($2).terms, ($2).term_weights) as t (term, weight)
+                        from unnest(asked.terms, asked.term_weights) as t (term, weight)
                     ),
                     (
                         select coalesce(sum(t.weight) filter (where whole.lexemes @@ t.term), 0) / sum(t.weight)
-                        from unnest(($2).english_terms, ($2).english_weights) as t (term, weight)
+                        from unnest(asked.english_terms, asked.english_weights) as t (term, weight)
                     ),
                     (
                         select max(similarity(m.part_number, n.number))
-                        from unnest(($2).part_numbers) as n (number)
-                        having max(similarity(m.part_number, n.number)) >= show_limit() -- as the operator %% means it
+                        from unnest(asked.part_numbers) as n (number)
+                        having max(similarity(m.part_number, n.number)) >= show_limit() -- as the operator % means it
                     )
                 ) as lexical_score,
                 (
                     select coalesce(sum(t.weight) filter (where whole.numbers @@ t.term), 0) / sum(t.weight)
-                    from unnest(($2).number_terms, ($2).number_weights) as t (term, weight)
+                    from unnest(asked.number_terms, asked.number_weights) as t (term, weight)
                 ) as number_score
-            from unnest($1) as c (model_id)
+            from cad._cosines(candidates, families, asked) as c
             inner join cad.model as m on m.model_id = c.model_id
             cross join lateral ( -- unpacked once, not for every term
                 select m.lexemes || '' as lexemes, m.numbers || '' as numbers
                 offset 0
             ) as whole
-            left join %1$s as s on s.model_id = m.model_id and s.family = m.family
         ),
 
         fused as (
@@ -84,7 +116,7 @@ begin
                     + w.numbers * coalesce(scored.number_score, 0)
                 ) / (w.fused + w.text + w.image + w.shape + w.lexical + w.numbers) end as score
             from scored
-            cross join jsonb_to_record($3) as w (
+            cross join jsonb_to_record(weights) as w (
                 fused double precision,
                 text double precision,
                 image double precision,
@@ -99,9 +131,9 @@ begin
                 fused.*,
                 row_number() over (order by fused.named desc, fused.score desc, fused.model_id)::int as rank
             from fused
-            where $4 is null or fused.score::real >= $4 -- a hit tells its score as a real
+            where min_score is null or fused.score::real >= min_score -- a hit tells its score as a real
             order by rank
-            limit $5
+            limit k
         )
 
         select array_agg(
@@ -112,10 +144,7 @@ begin
             order by r.rank
         )
         from ranked as r
-    $query$, asked.vectors, asked.views)
-    into hits
-    using candidates, asked, weights, min_score, k;
-    return hits;
+    );
 end
 $$;
 

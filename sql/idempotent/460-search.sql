@@ -1,4 +1,4 @@
--- The search engine. Every search is cad._search with other arguments: check, encode, plan, find candidates by
+-- The search engine. Every search is cad._search with other arguments: encode, plan, find candidates by
 -- vector and by word, rerank, and look at the first hits a second time. It returns the hits together with the stages it
 -- went through: what explain_search shows is what happened.
 
@@ -59,7 +59,6 @@ comment on function cad._weights(cad._query, jsonb) is
 
 create or replace function cad._search(
     k int,
-    family text,
     filters jsonb,
     options jsonb,
     query text default null,
@@ -96,9 +95,6 @@ declare
     looked_at constant int := case when file is null and points is null then 200 else 10 end;
     looked record;
 begin
-    perform cad._check_k(k);
-    filters := cad._check_filters(family, filters);
-    options := cad._check_options(options);
     if jsonb_typeof(options -> 'space') = 'array' then
         several := cad._search_spaces(k, filters, options, query, image, file, format, points, part, v);
         hits := several.hits;
@@ -106,22 +102,17 @@ begin
         return;
     end if;
     space := options ->> 'space';
-    stages := jsonb_build_array(cad._stage('check', started, null, jsonb_build_object(
-        'k', k, 'filters', filters, 'options', options
-    )));
-
-    started := clock_timestamp();
     asked := cad._ask(space, query, image, file, format, points, part, v);
     weights := cad._weights(asked, options);
     if image is null and file is null and points is null then
         weights := weights || jsonb '{"fit": 0}';
     end if;
-    stages := stages || cad._stage('encode', started, null, jsonb_build_object(
+    stages := jsonb_build_array(cad._stage('encode', started, null, jsonb_build_object(
         'kind', asked.kind, 'terms', asked.terms::text[], 'numbers', asked.number_terms::text[], 'weights', weights
     ) || case
         when asked.english_terms is null then '{}'
         else jsonb_build_object('in_english', asked.english_terms::text[])
-    end);
+    end));
 
     started := clock_timestamp();
     plan := cad._plan(asked, k, filters, options, weights);
@@ -157,9 +148,11 @@ begin
     end if;
 
     started := clock_timestamp();
-    candidates := array(
-        select unnest(nearest) union select unnest(lexical) except select part
-    );
+    candidates := nearest;
+    if lexical is not null then
+        candidates := array(select unnest(nearest) union select unnest(lexical));
+    end if;
+    candidates := array_remove(candidates, part);
     if weights -> 'fit' = '0' then
         hits := cad._rerank(candidates, asked, weights, (options ->> 'min_score')::real, k);
     else
@@ -185,8 +178,8 @@ begin
 end
 $$;
 
-comment on function cad._search(int, text, jsonb, jsonb, text, bytea, bytea, text, real[], uuid, vector) is
-'Every search: the hits, and the stages it took to find them.';
+comment on function cad._search(int, jsonb, jsonb, text, bytea, bytea, text, real[], uuid, vector) is
+'Every search, its filters and options checked: the hits, and the stages it took to find them.';
 
 create or replace function cad._search_spaces(
     k int, filters jsonb, options jsonb, query text, image bytea, file bytea, format text, points real[], part uuid,
@@ -214,7 +207,7 @@ begin
     stages := '[]';
     foreach space in array spaces loop
         found := cad._search(
-            depth, null, filters, options - 'min_score' || jsonb_build_object('space', space),
+            depth, filters, options - 'min_score' || jsonb_build_object('space', space),
             query, image, file, format, points, part, v
         );
         stages := stages || (

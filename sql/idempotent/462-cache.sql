@@ -150,17 +150,18 @@ declare
     kept cad.hit[];
     fresh record;
 begin
+    perform cad._check_k(k);
     filters := cad._check_filters(family, filters);
     options := cad._check_options(options);
     if not cad._is_cached(filters) then
-        return (cad._search(k, null, filters, options, query, image, file, format, points, part, v)).hits;
+        return (cad._search(k, filters, options, query, image, file, format, points, part, v)).hits;
     end if;
     key := cad._cache_key(k, filters, options, query, image, file, format, points, part, v);
     kept := cad._cached_hits(key);
     if kept is not null then
         return kept;
     end if;
-    fresh := cad._search(k, null, filters, options, query, image, file, format, points, part, v);
+    fresh := cad._search(k, filters, options, query, image, file, format, points, part, v);
     if not jsonb_path_exists(fresh.stages, '$[*].detail ? (@.strategy == "lexical")') then -- the encoder may be back soon
         -- This function is stable: the snapshot is the one that the search saw.
         perform cad._store_hits(key, pg_current_snapshot(), fresh.hits);

@@ -1,16 +1,20 @@
--- The searches that people call: cad._cached_search with what each of them is given.
+-- The searches that people call: cad._cached_search with what each of them is given. Its result is held in a variable:
+-- in the query that unnests it, the planner would run the search once more to learn how many hits there are.
 
 create or replace function cad.search_cad(
     query text, k int default 10, family text default null, filters jsonb default '{}', options jsonb default '{}'
 )
 returns setof cad.hit
-language sql
+language plpgsql
 stable parallel unsafe
 cost 100000 rows 10
 set search_path from current
 as $$
-    select hit.*
-    from unnest(cad._cached_search(k, family, filters, options, query => query)) as hit
+declare
+    hits constant cad.hit[] := cad._cached_search(k, family, filters, options, query => query);
+begin
+    return query select hit.* from unnest(hits) as hit;
+end
 $$;
 
 comment on function cad.search_cad(text, int, text, jsonb, jsonb) is
@@ -20,13 +24,16 @@ create or replace function cad.search_cad_image(
     image bytea, k int default 10, family text default null, filters jsonb default '{}', options jsonb default '{}'
 )
 returns setof cad.hit
-language sql
+language plpgsql
 stable parallel unsafe
 cost 100000 rows 10
 set search_path from current
 as $$
-    select hit.*
-    from unnest(cad._cached_search(k, family, filters, options, image => image)) as hit
+declare
+    hits constant cad.hit[] := cad._cached_search(k, family, filters, options, image => image);
+begin
+    return query select hit.* from unnest(hits) as hit;
+end
 $$;
 
 comment on function cad.search_cad_image(bytea, int, text, jsonb, jsonb) is
@@ -37,13 +44,16 @@ create or replace function cad.search_cad_shape(
     k int default 10, family text default null, filters jsonb default '{}', options jsonb default '{}'
 )
 returns setof cad.hit
-language sql
+language plpgsql
 stable parallel unsafe
 cost 100000 rows 10
 set search_path from current
 as $$
-    select hit.*
-    from unnest(cad._cached_search(k, family, filters, options, file => file, format => format)) as hit
+declare
+    hits constant cad.hit[] := cad._cached_search(k, family, filters, options, file => file, format => format);
+begin
+    return query select hit.* from unnest(hits) as hit;
+end
 $$;
 
 comment on function cad.search_cad_shape(bytea, text, int, text, jsonb, jsonb) is
@@ -53,13 +63,16 @@ create or replace function cad.search_cad_points(
     points real[], k int default 10, family text default null, filters jsonb default '{}', options jsonb default '{}'
 )
 returns setof cad.hit
-language sql
+language plpgsql
 stable parallel unsafe
 cost 100000 rows 10
 set search_path from current
 as $$
-    select hit.*
-    from unnest(cad._cached_search(k, family, filters, options, points => points)) as hit
+declare
+    hits constant cad.hit[] := cad._cached_search(k, family, filters, options, points => points);
+begin
+    return query select hit.* from unnest(hits) as hit;
+end
 $$;
 
 comment on function cad.search_cad_points(real[], int, text, jsonb, jsonb) is
@@ -69,13 +82,16 @@ create or replace function cad.search_cad_like(
     model_id uuid, k int default 10, family text default null, filters jsonb default '{}', options jsonb default '{}'
 )
 returns setof cad.hit
-language sql
+language plpgsql
 stable parallel unsafe
 cost 100000 rows 10
 set search_path from current
 as $$
-    select hit.*
-    from unnest(cad._cached_search(k, family, filters, options, part => model_id)) as hit
+declare
+    hits constant cad.hit[] := cad._cached_search(k, family, filters, options, part => model_id);
+begin
+    return query select hit.* from unnest(hits) as hit;
+end
 $$;
 
 comment on function cad.search_cad_like(uuid, int, text, jsonb, jsonb) is
@@ -86,15 +102,18 @@ create or replace function cad.search_cad_multi(
     k int default 10, family text default null, filters jsonb default '{}', options jsonb default '{}'
 )
 returns setof cad.hit
-language sql
+language plpgsql
 stable parallel unsafe
 cost 100000 rows 10
 set search_path from current
 as $$
-    select hit.*
-    from unnest(
-        cad._cached_search(k, family, filters, options, query => query, image => image, file => file, format => format)
-    ) as hit
+declare
+    hits constant cad.hit[] := cad._cached_search(
+        k, family, filters, options, query => query, image => image, file => file, format => format
+    );
+begin
+    return query select hit.* from unnest(hits) as hit;
+end
 $$;
 
 comment on function cad.search_cad_multi(text, bytea, bytea, text, int, text, jsonb, jsonb) is
@@ -105,15 +124,18 @@ create or replace function cad.search_cad_vector(
     k int default 10, family text default null, filters jsonb default '{}', options jsonb default '{}'
 )
 returns setof cad.hit
-language sql
+language plpgsql
 stable parallel unsafe
 cost 100000 rows 10
 set search_path from current
 as $$
-    select hit.*
-    from unnest(
-        cad._cached_search(k, family, filters, coalesce(options, '{}') || jsonb_build_object('space', space), v => v)
-    ) as hit
+declare
+    hits constant cad.hit[] := cad._cached_search(
+        k, family, filters, coalesce(options, '{}') || jsonb_build_object('space', space), v => v
+    );
+begin
+    return query select hit.* from unnest(hits) as hit;
+end
 $$;
 
 comment on function cad.search_cad_vector(text, vector, int, text, jsonb, jsonb) is

@@ -35,13 +35,14 @@ stable parallel unsafe
 cost 1000000 rows 100
 set search_path from current
 as $$
+declare
+    hits cad.hit[];
 begin
     queries := cad._check_batch(queries);
     perform cad._embed_ahead(queries, cad._check_options(options));
     for number in 1 .. coalesce(cardinality(queries), 0) loop
-        return query
-        select number, hit.*
-        from unnest(cad._cached_search(k, family, filters, options, query => queries[number])) as hit;
+        hits := cad._cached_search(k, family, filters, options, query => queries[number]);
+        return query select number, hit.* from unnest(hits) as hit;
     end loop;
 end
 $$;
@@ -58,12 +59,13 @@ stable parallel unsafe
 cost 1000000 rows 100
 set search_path from current
 as $$
+declare
+    hits cad.hit[];
 begin
     model_ids := cad._check_batch(model_ids);
     for number in 1 .. coalesce(cardinality(model_ids), 0) loop
-        return query
-        select number, hit.*
-        from unnest(cad._cached_search(k, family, filters, options, part => model_ids[number])) as hit;
+        hits := cad._cached_search(k, family, filters, options, part => model_ids[number]);
+        return query select number, hit.* from unnest(hits) as hit;
     end loop;
 end
 $$;

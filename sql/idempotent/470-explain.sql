@@ -14,15 +14,25 @@ create or replace function cad.explain_search(
     v vector default null
 )
 returns table (stage text, detail jsonb, candidates int, elapsed_ms real)
-language sql
+language plpgsql
 stable parallel unsafe
 cost 100000 rows 7
 set search_path from current
 as $$
+declare
+    started constant timestamptz := clock_timestamp();
+    checked jsonb;
+    searched record;
+begin
+    perform cad._check_k(k);
+    filters := cad._check_filters(family, filters);
+    options := cad._check_options(options);
+    checked := cad._stage('check', started, null, jsonb_build_object('k', k, 'filters', filters, 'options', options));
+    searched := cad._search(k, filters, options, query, image, file, format, points, model_id, v);
+    return query
     select s.stage, s.detail, s.candidates, s.elapsed_ms
-    from jsonb_to_recordset((
-        cad._search(k, family, filters, options, query, image, file, format, points, model_id, v)
-    ).stages) as s (stage text, detail jsonb, candidates int, elapsed_ms real)
+    from jsonb_to_recordset(checked || searched.stages) as s (stage text, detail jsonb, candidates int, elapsed_ms real);
+end
 $$;
 
 comment on function cad.explain_search(text, int, text, jsonb, jsonb, bytea, bytea, text, real[], uuid, vector) is

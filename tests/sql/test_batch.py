@@ -39,6 +39,18 @@ def test_a_batch_finds_what_its_questions_find(
         assert hits(batch, number) == alone
 
 
+def test_each_question_is_searched_once(
+    db: Database, scripted: ScriptedService, load_numbered: Callable[[int], None]
+) -> None:
+    load_numbered(3)
+    [(part,)] = db.execute("select model_id from cad.model limit 1").fetchall()
+    db.execute("set pgcad.cache = off")
+    db.execute("set pgcad.log_share = 1")
+    db.execute("select * from cad.search_cad_batch(%s, 2)", [QUERIES])
+    db.execute("select * from cad.search_cad_like_batch(%s, 2)", [[part]])
+    assert db.execute("select count(*) from cad.search_log").fetchone() == (len(QUERIES) + 1,)
+
+
 def test_the_vectors_of_a_batch_are_made_together(
     db: Database, scripted: ScriptedService, load_numbered: Callable[[int], None]
 ) -> None:

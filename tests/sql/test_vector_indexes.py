@@ -89,6 +89,19 @@ def test_filters_leave_no_strategy_short(db: Database, parts: list[Part], rng: n
             assert set(found) <= matching
 
 
+def test_a_broad_filter_looks_only_at_the_parts_that_a_scan_meets(db: Database, rng: np.random.Generator) -> None:
+    insert(db, [random_part(rng, number) for number in range(1500)])
+    db.execute("analyze cad.model")
+    with db.transaction():
+        search(
+            db, unit_vector(rng), 10, filters={"mass_kg": {"min": 0}}, options={"strategy": "iterative", "against": "fused"}
+        )
+        looked_at = db.execute(
+            "select seq_tup_read + idx_tup_fetch from pg_stat_xact_user_tables where relid = 'cad.model'::regclass"
+        ).fetchone()
+    assert looked_at is not None and 20 <= looked_at[0] < 500
+
+
 def test_every_partition_gets_the_indexes_of_its_space(db: Database, parts: list[Part]) -> None:
     add(db, "bit")
     db.execute("call cad.promote_family('bolt')")

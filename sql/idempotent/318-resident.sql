@@ -288,14 +288,14 @@ set search_path from current
 as $$
 declare
     held cad.resident;
-    vectors regclass;
+    present regclass;
     answer record;
 begin
     perform cad._check_space(space);
-    select s.vectors into strict vectors from cad.space as s where s.name = drop_resident.space;
+    select s.vectors into strict present from cad.space as s where s.name = drop_resident.space;
     delete from cad.resident as r where r.space = drop_resident.space returning r.* into held;
-    perform cad._drop_resident_trigger(t.vectors) from (select vectors union select held.vectors) as t (vectors);
-    delete from cad.resident_change as c where c.vectors in (vectors, held.vectors);
+    perform cad._drop_resident_trigger(t.vectors) from (select present union select held.vectors) as t (vectors);
+    delete from cad.resident_change as c where c.vectors in (present, held.vectors);
     if held.generation is null then
         return;
     end if;

@@ -172,19 +172,19 @@ declare
     stored constant cad.space := cad._stored_space(space);
     pairs_at_once constant int := 100000;
     at_once int;
-    some halfvec[];
+    asked halfvec[];
     found record;
 begin
     perform cad._check_k(k);
     perform cad._check_resident(stored.vectors);
     at_once := greatest(1, pairs_at_once / k);
     for begun in 0 .. coalesce(cardinality(cad._check_batch(questions)), 0) - 1 by at_once loop
-        some := array(
+        asked := array(
             select cad._given_vector(stored, q.question)::halfvec
             from unnest(questions[begun + 1 : begun + at_once]) with ordinality as q (question, place)
             order by q.place
         );
-        found := cad._nearest_resident(stored.vectors, some, '{}', k, cad._matching_estimate('{}'));
+        found := cad._nearest_resident(stored.vectors, asked, '{}', k, cad._matching_estimate('{}'));
         perform cad._raise(found.error);
         return query execute format($query$
             with answered as (
@@ -231,7 +231,7 @@ begin
             from nearest as n
             order by 1, 2
         $query$, stored.vectors)
-        using found.queries, found.nearest, found.distances, some, begun, k;
+        using found.queries, found.nearest, found.distances, asked, begun, k;
     end loop;
 end
 $$;

@@ -18,8 +18,8 @@ FEWEST_ROWS, MOST_ROWS = 1 << 10, 1 << 20
 """A block has as many rows as all before it, within these bounds: little memory is wasted, and blocks are few."""
 SCORES_AT_ONCE = 1 << 26
 """So many pairs of a question and a row are scored (256 MiB) before the best are chosen."""
-CPU_ROWS_AT_ONCE = 1 << 14
-"""A CPU multiplies in float32: it copies so many rows at a time."""
+CPU_ROWS_AT_ONCE = 1 << 10
+"""A CPU multiplies in float32: so many rows at a time, whose copy stays in its caches."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,9 @@ class ResidentVectors:
         self._places |= zip(ids.tolist(), rows, strict=True)
 
     def nearest(self, questions: NDArray[np.float32], counts: Sequence[int]) -> list[Nearest]:
-        """For each question, a unit vector (q, dim), as many parts as `counts` says with the greatest cosines."""
+        """For each question (q, dim), which float16 holds exactly, as many parts as `counts` says with the greatest
+        cosines.
+        """
         most = min(max(counts), self._rows)
         asked = torch.from_numpy(questions).to(self._device, torch.float16)
         values = torch.empty((len(counts), 0), device=self._device)
@@ -102,11 +104,12 @@ class ResidentVectors:
             values, rows = torch.cat([values, best], 1), torch.cat([rows, places + first], 1)
             values, order = values.topk(min(most, values.shape[1]))
             rows = rows.gather(1, order)
-        return [self._found(*one) for one in zip(values.cpu().numpy(), rows.cpu().numpy(), counts, strict=True)]
+        cosines = values.cpu().numpy() / np.linalg.norm(questions, axis=1, keepdims=True)
+        return [self._found(*one) for one in zip(cosines, rows.cpu().numpy(), counts, strict=True)]
 
-    def _found(self, scores: NDArray[np.float32], rows: NDArray[np.int64], count: int) -> Nearest:
-        some = min(count, int(np.isfinite(scores).sum()))
-        bound = float(scores[some - 1]) if some == count else -np.inf
+    def _found(self, cosines: NDArray[np.float32], rows: NDArray[np.int64], count: int) -> Nearest:
+        some = min(count, int(np.isfinite(cosines).sum()))
+        bound = float(cosines[some - 1]) if some == count else -np.inf
         return Nearest(self._ids[rows[:some]], bound)
 
     def _scores(self, asked: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
@@ -187,5 +190,9 @@ def _products(asked: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
     """Inner products (q, rows) of float16 (q, dim) and (rows, dim), summed up in float32 and kept so."""
     if vectors.is_cuda:
         return torch.mm(asked, vectors.T, out_dtype=torch.float32)
-    wide = asked.float()
-    return torch.cat([wide @ some.float().T for some in vectors.split(CPU_ROWS_AT_ONCE)], 1)
+    wide, copy = asked.float(), torch.empty((CPU_ROWS_AT_ONCE, vectors.shape[1]))
+    products = torch.empty((len(asked), len(vectors)))
+    for start in range(0, len(vectors), CPU_ROWS_AT_ONCE):
+        some = vectors[start : start + CPU_ROWS_AT_ONCE]
+        products[:, start : start + len(some)] = wide @ copy[: len(some)].copy_(some).T
+    return products

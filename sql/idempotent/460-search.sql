@@ -139,7 +139,9 @@ begin
             proposed.detail, jsonb_build_object('failed', proposed.error -> 'message')
         ));
         if proposed.error is not null then -- nobody asked for it, or the search fails
-            perform cad._raise(proposed.error) where options ->> 'strategy' = 'resident';
+            if options ->> 'strategy' = 'resident' then
+                perform cad._raise(proposed.error);
+            end if;
             started := clock_timestamp();
             plan := cad._plan(asked, k, filters, options, weights, false);
             stages := stages || cad._stage('plan', started, plan.matching, jsonb_build_object(

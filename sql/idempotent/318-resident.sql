@@ -2,9 +2,9 @@
 --
 -- A trigger on the table of vectors notes every part that a transaction changes, in that transaction. It is there only
 -- while vectors are resident, and it comes before they are read: making it waits for whoever writes already, and what
--- anybody writes from then on is noted, by transactions with an older snapshot too. So what a snapshot sees of a part is
--- what the service was sent, or the snapshot sees the part noted, or the service knows of a change that the snapshot does
--- not and names its parts (pgcad/service/resident.py).
+-- anybody writes from then on is noted, by transactions with an older snapshot too. So what a snapshot sees of a part
+-- is what the service was sent, or the snapshot sees the part noted, or the service knows of a change that the snapshot
+-- does not, and names its parts (pgcad/service/resident.py).
 
 create or replace function cad._note_resident_change() returns trigger
 language plpgsql security definer

@@ -1,6 +1,6 @@
 -- Candidates from the vectors that are resident in the encoder service (318-resident.sql). The service proposes parts;
--- they are compared again with the rows that this search sees, together with all parts that have changed since, and only
--- what is certain counts: no part that was not proposed is nearer. The rest is the affair of exact search.
+-- they are compared again with the rows that this search sees, together with all parts that have changed since, and
+-- only what is certain counts: no part that was not proposed is nearer. The rest is the affair of exact search.
 
 create or replace function cad._check_resident(vectors regclass) returns void
 language plpgsql stable parallel safe
@@ -34,7 +34,8 @@ $$;
 comment on function cad._uuids(bytea) is 'UUIDs from their bytes, one after the other.';
 
 create or replace function cad._rank_proposed(
-    vectors regclass, questions halfvec[], filters jsonb, most int, proposed bytea, bounds double precision[], touched bytea,
+    vectors regclass, questions halfvec[], filters jsonb, most int,
+    proposed bytea, bounds double precision[], touched bytea,
     out queries int[], out nearest uuid[], out distances double precision[], out changed int
 )
 language plpgsql stable parallel restricted
@@ -101,7 +102,7 @@ comment on function cad._rank_proposed(regclass, halfvec[], jsonb, int, bytea, d
 'Of the parts that the encoder service proposes for each question, the same number for each, and those that have changed, '
 'the nearest that match: no other part that matches is nearer. bounds: cosines that those not proposed do not exceed.';
 
--- One function asks and ranks: what the service proposes may be hidden from the caller by policies, and does not leave it.
+-- One function asks and ranks: what the service proposes may be hidden from the caller by policies; it stays in here.
 create or replace function cad._nearest_resident(
     vectors regclass, questions halfvec[], filters jsonb, most int, matching int,
     out queries int[], out nearest uuid[], out distances double precision[], out detail jsonb, out error jsonb

@@ -1,17 +1,26 @@
--- What is resident in the encoder service, and how far behind it is. Not security invoker: readers may know how much has
--- changed, which parts have is their affair only where policies say so.
+-- What is resident in the encoder service, and how far behind it is. Not security invoker: readers may know how much
+-- has changed; which parts have is their affair only where policies say so.
 
 create or replace view cad.resident_health as
+with changed as (
+    select
+        c.vectors,
+        count(distinct c.model_id) as parts
+    from cad.resident_change as c
+    group by c.vectors
+)
+
 select
     r.space,
     r.loaded_at is not null and r.vectors = s.vectors as in_use,
     r.parts,
-    (select count(distinct c.model_id) from cad.resident_change as c where c.vectors = r.vectors) as changed_parts,
+    coalesce(changed.parts, 0) as changed_parts,
     r.began_at,
     r.loaded_at,
     r.refreshed_at
 from cad.resident as r
-inner join cad.space as s on r.space = s.name;
+inner join cad.space as s on r.space = s.name
+left join changed on r.vectors = changed.vectors;
 
 comment on view cad.resident_health is
 'Spaces whose vectors were sent to the encoder service; what it holds, cad.encoder_health() -> ''resident'' tells.';

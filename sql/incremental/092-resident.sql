@@ -36,7 +36,12 @@ create index resident_change_vectors_idx on cad.resident_change (vectors, model_
 
 alter table cad.resident_change enable row level security;
 create policy visible on cad.resident_change
-using (exists (select from cad.model as m where m.model_id = resident_change.model_id));
+using (
+    exists (
+        select from cad.model as m
+        where m.model_id = resident_change.model_id
+    )
+);
 
 comment on table cad.resident_change is
 'Parts whose vectors have changed since the encoder service was told; cad.refresh_resident tells it and empties this.';

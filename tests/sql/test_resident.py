@@ -100,7 +100,7 @@ def other(dsn: str, parts: list[Part]) -> Iterator[Database]:
 
 def agrees(db: Database, rng: np.random.Generator, probes: int = 1) -> None:
     """Searches by resident vectors return what exact ones do, and do find it so where many parts match."""
-    for _, filters, k in itertools.product(range(probes), FILTERS, (1, 10, 400)):
+    for filters, k in zip(FILTERS * probes, itertools.cycle((10, 1, 400, 10)), strict=False):
         probe, options = unit_vector(rng), {"weights": ONLY_FUSED}
         exact = search(db, probe, k, filters=filters, options=options | {"strategy": "exact"})
         assert search(db, probe, k, filters=filters, options=options | {"strategy": "resident"}) == exact

@@ -27,7 +27,10 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def some(rng: np.random.Generator, count: int) -> Held:
     """Parts with vectors of any length; some identities end in zeros."""
-    ids = [bytes(part)[:15] + b"\0" if place % 3 else bytes(part) for place, part in enumerate(rng.bytes(16) for _ in range(count))]
+    ids = [
+        bytes(part)[:15] + b"\0" if place % 3 else bytes(part)
+        for place, part in enumerate(rng.bytes(16) for _ in range(count))
+    ]
     return dict(zip(ids, rng.normal(size=(count, DIM)).astype(np.float16), strict=True))
 
 
@@ -46,7 +49,9 @@ def check(vectors: ResidentVectors, held: Held, rng: np.random.Generator) -> Non
     for question, count, found in zip(questions, counts, vectors.nearest(questions, counts), strict=True):
         cosines = rows @ question / np.linalg.norm(rows, axis=1) / np.linalg.norm(question)
         order = np.argsort(-cosines)[:count]
-        assert [found.parts.tobytes()[at : at + 16] for at in range(0, 16 * len(order), 16)] == [keys[row] for row in order]
+        assert [found.parts.tobytes()[at : at + 16] for at in range(0, 16 * len(order), 16)] == [
+            keys[row] for row in order
+        ]
         if count <= len(held):
             assert found.bound == pytest.approx(cosines[order[-1]], abs=1e-6)
         else:
@@ -63,7 +68,7 @@ def test_the_nearest_are_found_after_any_changes(rng: np.random.Generator) -> No
     for _ in range(12):
         known = list(held)
         rng.shuffle(known)
-        gone = known[:7] + [rng.bytes(16)]  # one that was never there
+        gone = [*known[:7], rng.bytes(16)]  # one that was never there
         changed = dict(zip(known[7:12], some(rng, 5).values(), strict=True)) | some(rng, int(rng.integers(14)))
         vectors.change(ids_of(list(changed)), matrix(changed), ids_of(gone))
         held = {part: vector for part, vector in held.items() if part not in gone} | changed

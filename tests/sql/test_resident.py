@@ -36,14 +36,15 @@ def rng() -> np.random.Generator:
 
 
 class Service:
-    """The real service around the tiny space, for one database."""
+    """The real service around the tiny space, which may be restarted."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.database = folder, ""
+        self.options: tuple[str, ...] = ()
         self.start()
 
     def start(self, *options: str) -> None:
-        self.process = ServiceProcess(self.folder, *options)
+        self.process, self.options = ServiceProcess(self.folder, *options), options
         (self.folder / "s").chmod(0o777)  # the server may run as another user than the test
 
     def restart(self, *options: str) -> None:
@@ -51,21 +52,30 @@ class Service:
         self.start(*options)
 
     def held(self) -> list[dict[str, Any]]:
-        """The spaces that it holds, as it says itself."""
-        spaces: list[dict[str, Any]] = self.process.health()["resident"]["spaces"]
-        return spaces
+        """The spaces of the database that it holds, as it says itself."""
+        spaces = self.process.health()["resident"]["spaces"]
+        return [held for held in spaces if held["database"].startswith(f"{self.database} of ")]
 
 
-@pytest.fixture
-def service(cluster: LocalCluster, db: Database) -> Iterator[Service]:
-    folder = cluster.socket_dir / db.info.dbname
+@pytest.fixture(scope="module")
+def running(cluster: LocalCluster) -> Iterator[Service]:
+    folder = cluster.socket_dir / "resident"
     folder.mkdir()
     folder.chmod(0o777)
     started = Service(folder)
-    db.execute(f"alter database {db.info.dbname} set pgcad.socket = '{folder / 's'}'")
-    db.execute(f"set pgcad.socket = '{folder / 's'}'")
     yield started
     started.process.stop()
+
+
+@pytest.fixture
+def service(running: Service, db: Database) -> Service:
+    """A service with default settings, which the database talks to."""
+    if running.options or running.process.process.poll() is not None:
+        running.restart()
+    running.database = db.info.dbname
+    db.execute(f"alter database {db.info.dbname} set pgcad.socket = '{running.folder / 's'}'")
+    db.execute(f"set pgcad.socket = '{running.folder / 's'}'")
+    return running
 
 
 @pytest.fixture
@@ -112,6 +122,11 @@ def changed_parts(db: Database) -> int:
     return db.cursor(row_factory=scalar_row).execute("select changed_parts from cad.resident_health").fetchall()[0]
 
 
+def doctor(db: Database) -> tuple[Any, ...] | None:
+    checks = "select status, detail, hint from cad.doctor() where check_name = 'resident vectors of space cad'"
+    return db.execute(checks).fetchone()
+
+
 def change(db: Database, rng: np.random.Generator, number: int) -> None:
     """Other vectors, another family, parts that go and parts that come."""
     ids = [part for (part,) in db.execute("select model_id from cad.space_cad order by random() limit 9").fetchall()]
@@ -139,6 +154,7 @@ def test_resident_vectors_find_what_exact_search_does(
     assert db.execute("select space, in_use, parts, changed_parts from cad.resident_health").fetchall() == [
         ("cad", True, 294, 0)
     ]
+    assert doctor(db) == ("ok", "294 parts, 0 of them changed since", None)
 
 
 def test_changes_are_found_before_and_after_the_service_is_told(
@@ -385,6 +401,8 @@ def test_a_service_that_was_restarted_holds_nothing(
 ) -> None:
     search(db, unit_vector(rng), options={"strategy": "resident"})
     service.restart()
+    status, _, hint = doctor(db) or ()
+    assert (status, "cad.load_resident" in hint) == ("warning", True)
     for lost in ("select * from cad.nearest_resident('cad', array[%s::vector])", "call cad.refresh_resident('cad')"):
         with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState) as gone:
             db.execute(lost, [Vector(unit_vector(rng)).to_text()] if "%s" in lost else None)
@@ -492,6 +510,7 @@ def test_what_is_dropped_costs_nothing_any_more(
         search(db, unit_vector(rng), options={"strategy": "resident"})
     assert "cad.load_resident" in (refused.value.diag.message_hint or "")
     db.execute("select cad.drop_resident('cad')")
+    assert doctor(db) is None
 
 
 @pytest.mark.parametrize("procedure", ["load_resident", "refresh_resident"])

@@ -338,6 +338,7 @@ begin
     return query select d.* from cad._doctor_spaces() as d;
     return query select d.* from cad._doctor_row_security() as d;
     return query select d.* from cad._doctor_indexes() as d;
+    return query select d.* from cad._doctor_resident() as d;
 end
 $$;
 

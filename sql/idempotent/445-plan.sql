@@ -230,7 +230,7 @@ comment on function cad._check_strategy(regclass, text, text) is
 'Refuses (55000) a strategy whose index does not stand on every partition.';
 
 create or replace function cad._plan(
-    asked cad._query, k int, filters jsonb, options jsonb, weights jsonb,
+    asked cad._query, k int, filters jsonb, options jsonb, weights jsonb, with_resident boolean,
     out strategy text, out reason text, out matching int, out most int, out scans jsonb
 )
 language plpgsql
@@ -255,6 +255,10 @@ begin
     strategy := 'exact';
     if wanted = 'exact' then
         reason := 'asked for';
+    elsif wanted = 'resident' then
+        perform cad._check_resident(asked.vectors);
+        strategy := wanted;
+        reason := 'asked for';
     elsif wanted <> 'auto' then
         perform cad._check_strategy(asked.vectors, options ->> 'strategy', wanted);
         strategy := options ->> 'strategy';
@@ -264,6 +268,9 @@ begin
         reason := 'the indexes are on the fused vectors';
     elsif most > indexed_most then
         reason := 'many hits wanted';
+    elsif with_resident and cad._resident_wins(asked.vectors, matching, most) then
+        strategy := 'resident';
+        reason := 'measured to be quickest';
     else
         scans := cad._scans(asked.vectors, filters, null, matching, most);
         kinds := array(select distinct coalesce(s.value ->> 'kind', 'exact') from jsonb_array_elements(scans) as s);
@@ -280,5 +287,6 @@ begin
 end
 $$;
 
-comment on function cad._plan(cad._query, int, jsonb, jsonb, jsonb) is
-'How to find candidates: lexical, exact, or by which scans of indexes, and why; about how many parts match.';
+comment on function cad._plan(cad._query, int, jsonb, jsonb, jsonb, boolean) is
+'How to find candidates: lexical, exact, resident, or by which scans of indexes, and why; about how many parts match. '
+'with_resident: whether the encoder service may be asked without anybody''s wish.';

@@ -83,6 +83,7 @@ declare
     space text;
     several record;
     plan record;
+    proposed record;
     planned timestamptz;
     indexed record;
     nearest uuid[];
@@ -115,12 +116,30 @@ begin
     end));
 
     started := clock_timestamp();
-    plan := cad._plan(asked, k, filters, options, weights);
+    plan := cad._plan(asked, k, filters, options, weights, true);
     stages := stages || cad._stage('plan', started, plan.matching, jsonb_build_object(
         'strategy', plan.strategy, 'reason', plan.reason
     ));
     planned := clock_timestamp();
 
+    if plan.strategy = 'resident' then
+        started := clock_timestamp();
+        proposed := cad._nearest_resident(asked.vectors, array[asked.fused_vec], filters, plan.most, plan.matching);
+        nearest := proposed.nearest;
+        stages := stages || cad._stage('resident', started, cardinality(nearest), coalesce(
+            proposed.detail, jsonb_build_object('failed', proposed.error -> 'message')
+        ));
+        if proposed.error is not null then -- nobody asked for it, or the search fails
+            if options ->> 'strategy' = 'resident' then
+                perform cad._raise(proposed.error);
+            end if;
+            started := clock_timestamp();
+            plan := cad._plan(asked, k, filters, options, weights, false);
+            stages := stages || cad._stage('plan', started, plan.matching, jsonb_build_object(
+                'strategy', plan.strategy, 'reason', plan.reason
+            ));
+        end if;
+    end if;
     if plan.scans is not null then
         started := clock_timestamp();
         indexed := cad._nearest_by_plan(asked, filters, plan.most, plan.strategy, plan.scans);
@@ -129,14 +148,14 @@ begin
             'wanted', plan.most, 'scans', indexed.settings
         ));
     end if;
-    if plan.strategy = 'exact' or plan.scans is not null and cad._is_short(nearest, plan.most, filters) then
+    if plan.strategy = 'exact' or nearest is not null and cad._is_short(nearest, plan.most, filters) then
         started := clock_timestamp();
         nearest := cad._nearest_exact(
             coalesce(options ->> 'against', 'fused'), asked, filters,
             case when options ->> 'strategy' = 'exact' then null else plan.most end
         );
         stages := stages || cad._stage('exact', started, cardinality(nearest), jsonb_build_object(
-            'wanted', plan.most, 'because', case when plan.scans is not null then plan.strategy || ' came back short' end
+            'wanted', plan.most, 'because', case when plan.strategy <> 'exact' then plan.strategy || ' came back short' end
         ));
         plan.scans := null;
     end if;

@@ -260,6 +260,7 @@ begin
     );
     perform cad._tune_partition(tuned, vectors, x.partition, asked.questions, compare_ms)
     from (select distinct i.partition from cad._standing_indexes(vectors) as i where i.valid) as x;
+    perform cad._tune_resident(tuned, vectors, asked.questions, compare_ms);
     perform cad._put_in_force(space, tuned.version);
     select string_agg(format('%s, %s: %s in %s ms', s.vectors, s.kind, round(s.recall::numeric, 3), round(s.p95_ms::numeric, 1)), '; ')
     into missed

@@ -18,6 +18,7 @@ from pgcad.service.logs import Log
 from pgcad.service.open_encoder import BatchedEncoder, described
 from pgcad.service.pool import Pool, TimeLimit
 from pgcad.service.registry import Registry
+from pgcad.service.resident import ResidentSpaces
 
 
 class ServiceBackend:
@@ -31,6 +32,7 @@ class ServiceBackend:
         self._file_limit = TimeLimit(config.file_limit_s, "--file-limit-s")
         self._device = str(getattr(default, "device", "cpu"))
         self.default = self._in_use(default)
+        self.resident = ResidentSpaces(config.resident_memory_mb << 20, self._device, config.queue_limit)
         self._others = Registry(lambda spec: spec.open(default, self._device), self._in_use, log)
 
     def _in_use(self, encoder: Encoder) -> BatchedEncoder:
@@ -67,9 +69,10 @@ class ServiceBackend:
             "pgcad_version": __version__,
             "device": self._device,
             "spaces": {**self._others.health(), DEFAULT_SPACE: described(self.default)},
-            "queue_depth": pool.depth + self.default.depth + self._others.depth,
+            "queue_depth": pool.depth + self.default.depth + self._others.depth + self.resident.depth,
             "queue_limit": self._config.queue_limit,
             "workers": {"size": pool.size, "busy": pool.busy, "restarts": pool.restarts},
+            "resident": self.resident.health(),
             "uptime_s": round(time.monotonic() - self._started, 1),
             "requests": dict(self.requests),
             "cache": {"hits": self.default.cache.hits, "misses": self.default.cache.misses},

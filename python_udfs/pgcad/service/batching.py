@@ -9,10 +9,12 @@ from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pgcad.encoders.encoder import Matrix
 from pgcad.errors import CadError
 
+Rows = NDArray[Any]
+"""Something for each item: a vector, or any object."""
 NOT_OF_AN_ITEM = ("08", "28", "53300", "57")
 """How errors begin that say that a provider is away or has had enough: asking it for each item would not help."""
 
@@ -37,14 +39,14 @@ class Batcher:
     def __init__(
         self,
         name: str,
-        encode: Callable[[list[Any]], Matrix],
+        encode: Callable[[list[Any]], Rows],
         executor: Executor,
         max_items: int = 16,
         queue_limit: int = 256,
     ) -> None:
         self._name, self._encode, self._executor = name, encode, executor
         self._max_items, self._queue_limit = max_items, queue_limit
-        self._waiting: deque[tuple[Sequence[Any], asyncio.Future[Matrix]]] = deque()
+        self._waiting: deque[tuple[Sequence[Any], asyncio.Future[Rows]]] = deque()
         self._runner: asyncio.Task[None] | None = None
 
     @property
@@ -52,7 +54,7 @@ class Batcher:
         """Requests that wait for their batch."""
         return sum(not answer.done() for _, answer in self._waiting)
 
-    async def encode(self, items: Sequence[Any]) -> Matrix:
+    async def encode(self, items: Sequence[Any]) -> Rows:
         """One row per item. Raises CadError 53300 when the queue is full, and whatever the encoder raises."""
         if self.depth >= self._queue_limit:
             raise queue_full(self._name, self._queue_limit)
@@ -83,13 +85,13 @@ class Batcher:
                     for request in batch:
                         await self._encode_alone(request)
 
-    async def _encode_alone(self, request: tuple[Sequence[Any], asyncio.Future[Matrix]]) -> None:
+    async def _encode_alone(self, request: tuple[Sequence[Any], asyncio.Future[Rows]]) -> None:
         try:
             await self._encode_batch([request])
         except Exception as error:  # it belongs to this request
             _settle(request[1], error)
 
-    async def _encode_batch(self, batch: list[tuple[Sequence[Any], asyncio.Future[Matrix]]]) -> None:
+    async def _encode_batch(self, batch: list[tuple[Sequence[Any], asyncio.Future[Rows]]]) -> None:
         together = [item for items, _ in batch for item in items]
         matrix = await asyncio.get_running_loop().run_in_executor(self._executor, self._encode, together)
         start = 0
@@ -97,8 +99,8 @@ class Batcher:
             _settle(answer, matrix[start : start + len(items)])
             start += len(items)
 
-    def _next_batch(self) -> list[tuple[Sequence[Any], asyncio.Future[Matrix]]]:
-        batch: list[tuple[Sequence[Any], asyncio.Future[Matrix]]] = []
+    def _next_batch(self) -> list[tuple[Sequence[Any], asyncio.Future[Rows]]]:
+        batch: list[tuple[Sequence[Any], asyncio.Future[Rows]]] = []
         size = 0
         while self._waiting and size + len(self._waiting[0][0]) <= self._max_items:
             items, answer = self._waiting.popleft()
@@ -108,7 +110,7 @@ class Batcher:
         return batch
 
 
-def _settle(answer: asyncio.Future[Matrix], outcome: Matrix | Exception) -> None:
+def _settle(answer: asyncio.Future[Rows], outcome: Rows | Exception) -> None:
     if answer.done():
         return
     if isinstance(outcome, Exception):

@@ -33,6 +33,7 @@ class ServiceConfig:
     workers: int = min(8, len(os.sched_getaffinity(0)))
     worker_memory_mb: int = 1500
     worker_jobs: int = 500
+    resident_memory_mb: int = 2048
     queue_limit: int = 256
     file_limit_s: float = 60.0
     query_limit_s: float = 20.0
@@ -58,6 +59,7 @@ def parse(arguments: Sequence[str]) -> ServiceConfig:
     add("--workers", type=_positive(int), help="geometry worker processes")
     add("--worker-memory-mb", type=_positive(int), help="memory of one worker; a file that needs more fails")
     add("--worker-jobs", type=_positive(int), help="files after which a worker is replaced by a fresh one")
+    add("--resident-memory-mb", type=_positive(int), help="memory for vectors that cad.load_resident keeps here")
     add("--queue-limit", type=_positive(int), help="requests that may wait; more are refused with 53300")
     add("--file-limit-s", type=_positive(float), help="longest time to read one part for ingest")
     add("--query-limit-s", type=_positive(float), help="longest time to read one file of a query")

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pgcad.encoders.encoder import Encoder, Modality
 from pgcad.encoders.spec import Spec, read_spec
 from pgcad.errors import CadError
 from pgcad.service.open_encoder import OpenEncoder
+
+if TYPE_CHECKING:
+    from pgcad.service.resident import ResidentSpaces
 
 Payloads = list[bytes]
 Answer = tuple[dict[str, Any], Payloads]
@@ -29,6 +32,11 @@ class Backend(Protocol):
     @property
     def default(self) -> OpenEncoder:
         """The encoder of the space cad."""
+        ...
+
+    @property
+    def resident(self) -> ResidentSpaces | None:
+        """The spaces whose vectors are held here; None where none can be."""
         ...
 
     async def geometry(self, job: str, requests: Sequence[Request]) -> list[Answer]:

@@ -16,6 +16,7 @@ from pgcad.service.desk import DEFAULT_SPACE, Answer, Backend, Desk, Payloads, R
 from pgcad.service.fitting import fit
 from pgcad.service.overlapping import overlap, refine_overlap
 from pgcad.service.parts import Part, announced_parts, cloud, decoded, embed_all, square_views, stored_part
+from pgcad.service.resident import RESIDENT_OPERATIONS
 
 CHUNK = 32
 PARTS_AT_ONCE = 4
@@ -26,11 +27,15 @@ async def dispatch(op: str, header: dict[str, Any], payloads: Payloads, backend:
     """Carry out one request. Raises CadError with a SQLSTATE of docs/design.md, "Protocol, version 1"."""
     if op == "health":
         return backend.health(), []
+    if op in RESIDENT_OPERATIONS:
+        if backend.resident is None:
+            hint = "Start `pgcad serve` and set pgcad.encoder to service, or leave the strategy to auto."
+            raise CadError("0A000", "vectors can be resident in the encoder service only, not inline", hint)
+        return await RESIDENT_OPERATIONS[op](header, payloads, backend.resident)
     operation = OPERATIONS.get(op)
     if operation is None:
-        raise CadError(
-            "0A000", f"unknown operation {op!r}", f"This service knows: {', '.join(['health', *OPERATIONS])}."
-        )
+        known = ", ".join(["health", *OPERATIONS, *RESIDENT_OPERATIONS])
+        raise CadError("0A000", f"unknown operation {op!r}", f"This service knows: {known}.")
     for payload in payloads:  # before a worker has to take it in
         check_file_size(len(payload))
     return await operation(header, payloads, await desk_for(header, backend))

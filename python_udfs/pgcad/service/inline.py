@@ -28,6 +28,7 @@ class InlineBackend:
         from pgcad.service.jobs import JOBS
 
         self.models, self.default, self._jobs = models, InlineEncoder(default), JOBS
+        self.resident = None  # every connection would hold its own
         self._encoders: OrderedDict[Spec, InlineEncoder] = OrderedDict()
         self._spaces: dict[str, Spec] = {}
 

@@ -28,6 +28,7 @@ from pgcad.service.logs import Log
 from pgcad.service.parts import POINTS
 from pgcad.service.pool import Pool, WorkerLimits
 from pgcad.service.process import keep_freed_memory
+from pgcad.service.resident import RESIDENT_OPERATIONS
 from pgcad.service.supervisor import supervise
 
 PIPELINE_LIMIT = 64
@@ -155,7 +156,8 @@ class Front:
         if op == "health" and not self._backend.done():
             return {"status": "starting"}, []
         backend = await asyncio.shield(self._backend)
-        backend.requests[op if op in OPERATIONS or op == "health" else "other"] += 1
+        known = {"health"} | OPERATIONS.keys() | RESIDENT_OPERATIONS.keys()
+        backend.requests[op if op in known else "other"] += 1
         return await dispatch(op, frame.header, frame.payloads, backend)
 
 

@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from pgcad.encoders.encoder import Matrix
 from pgcad.errors import CadError
-from pgcad.service.batching import Batcher, Matrix
+from pgcad.service.batching import Batcher
 
 
 class Gate:

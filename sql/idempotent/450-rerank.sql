@@ -3,21 +3,35 @@
 -- none. The part that was asked for by its number comes first: its own, or an alias that has a digit, because the names
 -- of byte-identical files are aliases too.
 
-create or replace function cad._rerank(
-    candidates uuid[], asked cad._query, weights jsonb, min_score real, k int
+create or replace function cad._scores(candidates uuid[], asked cad._query)
+returns table (
+    model_id uuid,
+    part_number text,
+    name text,
+    family text,
+    named boolean,
+    text_score double precision,
+    image_score double precision,
+    shape_score double precision,
+    lexical_score double precision,
+    fused double precision,
+    text double precision,
+    image double precision,
+    shape double precision,
+    lexical double precision,
+    numbers double precision,
+    boost double precision
 )
-returns cad.hit[]
 language plpgsql
 stable parallel restricted
+rows 200
 set search_path from current
 set jit = off
 set enable_hashjoin = off -- the candidates are few: look each up
 set enable_mergejoin = off
 as $$
-declare
-    hits cad.hit[];
 begin
-    execute format($query$
+    return query execute format($query$
         with scored as materialized ( -- once: flattened, every distance would be computed several times
             select
                 m.model_id,
@@ -62,7 +76,10 @@ begin
                 (
                     select coalesce(sum(t.weight) filter (where whole.numbers @@ t.term), 0) / sum(t.weight)
                     from unnest(($2).number_terms, ($2).number_weights) as t (term, weight)
-                ) as number_score
+                ) as number_score,
+                case when ($2).boost is not null then cad._boost(
+                    ($2).boost, m.material, m.mass_kg, m.volume_mm3, m.size_mm
+                ) end as boost_score
             from unnest($1) as c (model_id)
             inner join cad.model as m on m.model_id = c.model_id
             cross join lateral ( -- unpacked once, not for every term
@@ -70,38 +87,72 @@ begin
                 offset 0
             ) as whole
             left join %1$s as s on s.model_id = m.model_id and s.family = m.family
-        ),
+        )
 
-        fused as (
+        select
+            s.model_id,
+            s.part_number,
+            s.name,
+            s.family,
+            s.named,
+            s.text_score,
+            s.image_score,
+            s.shape_score,
+            s.lexical_score::double precision,
+            coalesce(s.fused_score, 0),
+            coalesce(s.text_score, s.fused_score, 0),
+            coalesce(s.image_score, s.fused_score, 0),
+            coalesce(s.shape_score, s.fused_score, 0),
+            coalesce(s.lexical_score, 0)::double precision,
+            coalesce(s.number_score, 0)::double precision,
+            coalesce(s.boost_score, 0)
+        from scored as s
+    $query$, asked.vectors, asked.views)
+    using candidates, asked;
+end
+$$;
+
+comment on function cad._scores(uuid[], cad._query) is
+'The exact scores of candidates: those that a hit tells, null where there is none, and all of them as they count.';
+
+create or replace function cad._rerank(
+    candidates uuid[], asked cad._query, weights jsonb, min_score real, k int
+)
+returns cad.hit[]
+language plpgsql
+stable parallel restricted
+set search_path from current
+set jit = off
+as $$
+begin
+    return (
+        with weighed as (
             select
-                scored.*,
-                case when scored.named then 1 else (
-                    w.fused * coalesce(scored.fused_score, 0)
-                    + w.text * coalesce(scored.text_score, scored.fused_score, 0)
-                    + w.image * coalesce(scored.image_score, scored.fused_score, 0)
-                    + w.shape * coalesce(scored.shape_score, scored.fused_score, 0)
-                    + w.lexical * coalesce(scored.lexical_score, 0)
-                    + w.numbers * coalesce(scored.number_score, 0)
-                ) / (w.fused + w.text + w.image + w.shape + w.lexical + w.numbers) end as score
-            from scored
-            cross join jsonb_to_record($3) as w (
+                s.*,
+                case when s.named then 1 else (
+                    w.fused * s.fused + w.text * s.text + w.image * s.image + w.shape * s.shape
+                    + w.lexical * s.lexical + w.numbers * s.numbers + w.boost * s.boost
+                ) / (w.fused + w.text + w.image + w.shape + w.lexical + w.numbers + w.boost) end as score
+            from cad._scores(candidates, asked) as s
+            cross join jsonb_to_record(weights) as w (
                 fused double precision,
                 text double precision,
                 image double precision,
                 shape double precision,
                 lexical double precision,
-                numbers double precision
+                numbers double precision,
+                boost double precision
             )
         ),
 
         ranked as (
             select
-                fused.*,
-                row_number() over (order by fused.named desc, fused.score desc, fused.model_id)::int as rank
-            from fused
-            where $4 is null or fused.score::real >= $4 -- a hit tells its score as a real
+                weighed.*,
+                row_number() over (order by weighed.named desc, weighed.score desc, weighed.model_id)::int as rank
+            from weighed
+            where min_score is null or weighed.score::real >= min_score -- a hit tells its score as a real
             order by rank
-            limit $5
+            limit k
         )
 
         select array_agg(
@@ -112,10 +163,7 @@ begin
             order by r.rank
         )
         from ranked as r
-    $query$, asked.vectors, asked.views)
-    into hits
-    using candidates, asked, weights, min_score, k;
-    return hits;
+    );
 end
 $$;
 

@@ -47,7 +47,10 @@ def test_everybody_records_and_reads_their_own_and_an_admin_all(
     buyer, designer, keeper = map(connect, LEVELS)
     buyer.execute("select cad.record_feedback('a bolt', %s)", [parts[0]])
     designer.execute("select cad.record_feedback('secret project', %s, false)", [parts[1]])
-    of_buyer, of_designer = ("buyer", "text", "a bolt", "P-0", True), ("designer", "text", "secret project", "P-1", False)
+    of_buyer, of_designer = (
+        ("buyer", "text", "a bolt", "P-0", True),
+        ("designer", "text", "secret project", "P-1", False),
+    )
     assert buyer.execute(KEPT).fetchall() == [of_buyer]
     assert designer.execute(KEPT).fetchall() == [of_designer]
     assert sorted(keeper.execute(KEPT).fetchall()) == [of_buyer, of_designer]
@@ -137,7 +140,7 @@ def test_parts_that_a_policy_hides_cannot_be_judged(
     db: Database, parts: list[str], connect: Callable[[str], Database]
 ) -> None:
     db.execute("alter table cad.model enable row level security")
-    db.execute("create policy some on cad.model using (part_number <> 'P-0')")
+    db.execute("create policy others on cad.model using (part_number <> 'P-0')")
     buyer = connect("buyer")
     with pytest.raises(psycopg.errors.InvalidParameterValue, match="there is no part"):
         buyer.execute("select cad.record_feedback('bolt', %s)", [parts[0]])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
@@ -104,9 +103,7 @@ def test_too_few_judgements_are_refused(db: Database, parts: dict[str, str], rng
     assert weights(db) == AS_IT_IS | {"version": 1}
 
 
-def test_worse_or_equal_weights_never_take_force(
-    db: Database, parts: dict[str, str], rng: np.random.Generator
-) -> None:
+def test_worse_or_equal_weights_never_take_force(db: Database, parts: dict[str, str], rng: np.random.Generator) -> None:
     judge(db, parts, rng, 40, {name: AS_IT_IS[name] for name in HIDDEN})  # as good as can be
     notices: list[str] = []
     db.add_notice_handler(lambda notice: notices.append(notice.message_primary or ""))
@@ -200,8 +197,8 @@ def test_words_are_learned_with_the_scores_that_searches_have(db: Database, part
     db.execute("update cad.fusion_weight set text = 20 where query_kind = 'text'")
     learned = learn(db, "text")
     assert learned["version"] == 3
-    assert learned["lexical"] > 5 * learned["text"], json.dumps(learned)
-    assert learned["r1"] > learned["r1_before"]
+    assert learned["lexical"] > learned["text"]
+    assert learned["r1"] > 0.9 > learned["r1_before"]
 
 
 def test_without_the_service_nothing_is_learned(

@@ -14,9 +14,9 @@ from pgcad.training.rerank_weights import FOLDS, Judged, learn
 
 async def learn_weights(header: dict[str, Any], payloads: Payloads, desk: Desk | None = None) -> Answer:
     """Payload: float32 rows of candidates, question by question: its number, 1 for a right part or 0, the scores."""
-    names, before = header.get("scores"), header.get("weights")
-    if not isinstance(names, list) or not isinstance(before, list) or len(names) != len(before) or len(payloads) != 1:
-        raise CadError("22023", "learn_weights takes names of scores, a weight for each, and one table of candidates")
+    if len(payloads) != 1:
+        raise CadError("22023", "learn_weights takes one table of candidates")
+    names, before = _weights(header)
     judged = _judged(payloads[0], len(names))
     learned = await asyncio.to_thread(learn, judged, np.array(before, np.float64))
     measured = {
@@ -28,6 +28,16 @@ async def learn_weights(header: dict[str, Any], payloads: Payloads, desk: Desk |
         "gain_high": learned.gain.high,
     }
     return {"weights": dict(zip(names, learned.weights.tolist(), strict=True)), "measured": measured}, []
+
+
+def _weights(header: dict[str, Any]) -> tuple[list[str], list[float]]:
+    """Names of scores and their weights until now. Raises CadError 22023 where they are not as many as each other."""
+    names, weights = header.get("scores"), header.get("weights")
+    if not isinstance(names, list) or not isinstance(weights, list) or len(names) != len(weights):
+        raise CadError("22023", "learn_weights takes names of scores and a weight for each")
+    if not all(isinstance(weight, int | float) and weight >= 0 for weight in weights):
+        raise CadError("22023", "weights must be numbers from 0 on")
+    return names, weights
 
 
 def _judged(payload: bytes, scores: int) -> Judged:

@@ -98,7 +98,18 @@ comment on column cad.fusion_weight.boost is 'Weight of how much of options.boos
 comment on column cad.fusion_weight.version is 'The version that these weights are.';
 
 insert into cad.fusion_weight
-select query_kind, text, image, shape, fused, lexical, numbers, fit, boost, version from cad.fusion_weight_version;
+select
+    query_kind,
+    text,
+    image,
+    shape,
+    fused,
+    lexical,
+    numbers,
+    fit,
+    boost,
+    version
+from cad.fusion_weight_version;
 
 -- A restore puts its rows where the script has already put the defaults: the later row wins.
 create function cad._fusion_weight_give_way() returns trigger

@@ -1,5 +1,5 @@
--- What people say of hits: whether a part is what a question was after. Questions of one's own alone can be read, all of
--- them by those who may read what was asked in cad.search_question.
+-- What people say of hits: whether a part is what a question was after. Everybody reads their own judgements alone; who
+-- may read what was asked in cad.search_question reads all of them.
 
 create table cad.feedback (
     judged_by name not null default current_user,

@@ -12,7 +12,7 @@ from service_doubles.scripted import ScriptedService
 
 Database = psycopg.Connection[Any]
 LEVELS = {"buyer": "reader", "designer": "reader", "keeper": "admin"}
-KEPT = "select judged_by, query_kind, words, m.part_number, relevant from cad.feedback join cad.model as m using (model_id)"
+KEPT = "select judged_by, query_kind, words, part_number, relevant from cad.feedback join cad.model using (model_id)"
 
 
 @pytest.fixture

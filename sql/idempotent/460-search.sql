@@ -117,7 +117,7 @@ begin
 
     started := clock_timestamp();
     asked := cad._ask(space, query, image, file, format, points, part, v);
-    asked.boost := nullif(options -> 'boost', '{}');
+    asked.boost := cad._wanted(options -> 'boost');
     weights := cad._weights(asked, options);
     if image is null and file is null and points is null then
         weights := weights || jsonb '{"fit": 0}';
@@ -266,7 +266,7 @@ begin
     );
     if unscored <> '{}' then -- far down in the first space, whose scores a hit tells
         asked := cad._ask(spaces[1], query, image, file, format, points, part, v);
-        asked.boost := nullif(options -> 'boost', '{}');
+        asked.boost := cad._wanted(options -> 'boost');
         scored := scored || cad._rerank(unscored, asked, cad._weights(asked, options), null, cardinality(unscored));
     end if;
     select array_agg(

@@ -91,6 +91,23 @@ def test_the_same_judgements_give_the_same_weights(
     assert learn(db) | {"version": 2, "made_at": first["made_at"]} == first
 
 
+def test_an_administrator_learns_from_what_others_judged(
+    db: Database, parts: dict[str, str], rng: np.random.Generator
+) -> None:
+    judge(db, parts, rng, 40, HIDDEN)
+    db.execute("create role keeper")
+    try:
+        db.execute("select cad.grant_to('keeper', 'admin')")
+        db.execute("set role keeper")
+        assert learn(db)["version"] == 2
+        db.execute("update cad.fusion_weight set boost = 1 where query_kind = 'multi'")
+        assert db.execute("select cad.undo_learn_weights('multi')").fetchone() == (2,)
+    finally:
+        db.execute("reset role")
+        db.execute("drop owned by keeper")
+        db.execute("drop role keeper")
+
+
 def test_too_few_judgements_are_refused(db: Database, parts: dict[str, str], rng: np.random.Generator) -> None:
     probes = judge(db, parts, rng, 12, HIDDEN)
     for part in list(parts.values())[:30]:  # of one question, and of others what is wrong: they count as one

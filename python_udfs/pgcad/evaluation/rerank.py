@@ -3,8 +3,8 @@
     python -m pgcad.evaluation.rerank --split FILE --models FOLDER
 
 Queries are pictures, files and scans of the validation rows; the gallery is every validation and training row with its
-caption. Prints recall for each mix of scores, best first, the mix that cad.learn_weights would learn from such judgements,
-and recall for each weight of the second look.
+caption. Prints recall for each mix of scores, best first, the mix that cad.learn_weights would learn from them, and
+recall for each weight of the second look.
 """
 
 from __future__ import annotations
@@ -98,13 +98,10 @@ def show_learned(kind: str, targets: Tensor, own: Tensor, others: dict[str, Tens
         scores[found].flatten(0, 1).double().numpy(),
     )
     learned = learn(judged, np.array([1.0] + [0.0] * len(others)))
-    print(
-        f"| {kind} query: learned weights of own, {', '.join(others)} | R@1 before, then | gain in MRR, 95 % |\n|---|---|---|"
-    )
     mix, gain = ", ".join(f"{weight:.3f}" for weight in learned.weights), learned.gain
-    print(
-        f"| {mix} | {learned.r1_before:.3f}, {learned.r1:.3f} | {gain.value:.3f}, {gain.low:.3f} to {gain.high:.3f} |\n"
-    )
+    print(f"| {kind} query: learned weights of own, {', '.join(others)} | R@1 before | R@1 | gain in MRR, 95 % |")
+    print("|---|---|---|---|")
+    print(f"| {mix} | {learned.r1_before:.3f} | {learned.r1:.3f} | {gain.low:.3f} to {gain.high:.3f} |\n", flush=True)
 
 
 def show_fit(name: str, targets: Tensor, looks: Sequence[SecondLook], twins: Tensor) -> None:

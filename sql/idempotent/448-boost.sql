@@ -1,5 +1,5 @@
--- Boosts, the soft form of filters: what is preferred raises a part in the rerank and excludes none. What is computed for
--- every candidate has no set clause and a body bound at creation, so that the planner can inline it.
+-- Boosts, the soft form of filters: what is preferred raises a part in the rerank and excludes none. What is computed
+-- for every candidate has no set clause and a body bound at creation, so that the planner can inline it.
 
 create or replace function cad._wanted(boost jsonb)
 returns jsonb

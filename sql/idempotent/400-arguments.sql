@@ -7,7 +7,7 @@ create or replace function cad._argument_rule()
 returns table (argument text, key text, rule jsonpath, expected text)
 language plpgsql
 immutable parallel safe
-rows 14
+rows 19
 set search_path from current
 as $$
 begin
@@ -44,6 +44,22 @@ begin
     ('options', 'space', 'strict $.type() == "string" || '
         '$.type() == "array" && $.size() >= 1 && $.size() <= 8 && !exists($[*] ? (@.type() != "string"))',
         'the name of a row of cad.space, or an array of up to 8 of them'),
+    ('options', 'boost', '$.type() == "object"',
+        'an object of what is preferred, such as {"material": "steel", "size_mm": [8, 8, 40]}'),
+    ('options.boost', 'material', '$.type() == "string"',
+        'the name of a material'),
+    ('options.boost', 'mass_kg',
+        '$.type() == "object" && $.near.type() == "number" && $.near >= $least && $.near <= $most'
+        ' && !exists($.keyvalue() ? (@.key != "near"))',
+        'a mass in kg (above 0, up to 1e30) such as {"near": 0.02}'),
+    ('options.boost', 'volume_mm3',
+        '$.type() == "object" && $.near.type() == "number" && $.near >= $least && $.near <= $most'
+        ' && !exists($.keyvalue() ? (@.key != "near"))',
+        'a volume in mm³ (above 0, up to 1e30) such as {"near": 500}'),
+    ('options.boost', 'size_mm',
+        '$.type() == "array" && $.size() == 3'
+        ' && !exists($[*] ? (@.type() != "number" || @ < 0 || @ > $most || @ < $least && @ != 0))',
+        'three extents in mm (up to 1e30), in any order, such as [8, 8, 40]'),
     ('options', 'against', 'strict $ == "fused" || $ == "text" || $ == "image" || $ == "shape"',
         '"fused", "text", "image" or "shape"'),
     ('options', 'strategy', 'strict $ == "auto" || $ == "exact" || $ == "hnsw" || $ == "iterative" || $ == "prefix"'
@@ -51,8 +67,8 @@ begin
         '"auto", "exact", "hnsw", "iterative", "prefix", "bit", "ivfflat" or "resident"'),
     ('options', 'weights',
         '$.type() == "object" && !exists($.keyvalue() ? (!(@.key == "text" || @.key == "image" || @.key == "shape"'
-        ' || @.key == "fused" || @.key == "lexical" || @.key == "numbers" || @.key == "fit") || @.value.type() != "number" || @.value < 0 || @.value > 1e9'
-        ' || @.value < 1e-9 && @.value != 0))',
+        ' || @.key == "fused" || @.key == "lexical" || @.key == "numbers" || @.key == "fit" || @.key == "boost")'
+        ' || @.value.type() != "number" || @.value < 0 || @.value > 1e9 || @.value < 1e-9 && @.value != 0))',
         'an object of numbers, each 0 or from 1e-9 to 1e9, such as {"text": 1, "image": 0, "shape": 2, "lexical": 0.5}'),
     ('options', 'min_score', '$.type() == "number" && $.abs() <= $most && ($.abs() >= $least || $ == 0)',
         'a number; scores lie between -1 and 1');
@@ -202,6 +218,7 @@ declare
     chosen jsonb := jsonb '{"space": "cad", "strategy": "auto"}' || coalesce(options, '{}');
 begin
     perform cad._check_keys('options', coalesce(options, '{}'));
+    perform cad._check_keys('options.boost', coalesce(options -> 'boost', '{}'));
     if jsonb_typeof(chosen -> 'space') = 'array' then
         perform cad._check_space(given.name) from jsonb_array_elements_text(chosen -> 'space') as given (name);
         if (select count(*) <> count(distinct given.name) from jsonb_array_elements(chosen -> 'space') as given (name)) then

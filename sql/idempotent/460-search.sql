@@ -25,17 +25,22 @@ stable parallel safe
 set search_path from current
 as $$
 declare
-    weights jsonb := jsonb '{"fused": 0, "text": 0, "image": 0, "shape": 0, "lexical": 0, "numbers": 0, "fit": 0}';
+    none constant jsonb := jsonb '{"fused": 0, "text": 0, "image": 0, "shape": 0, "lexical": 0, "numbers": 0, "fit": 0}';
+    weights jsonb;
 begin
-    if asked.fused_vec is null then
-        return weights || jsonb '{"lexical": 1}';
-    end if;
-    if options ? 'against' then
-        return weights || jsonb_build_object(options ->> 'against', 1);
-    end if;
-    select weights || to_jsonb(f) - 'query_kind' || coalesce(options -> 'weights', '{}') into weights
+    select none || to_jsonb(f) - 'query_kind' - 'version' || coalesce(options -> 'weights', '{}')
+    into strict weights
     from cad.fusion_weight as f
     where f.query_kind = asked.kind;
+    if asked.boost is null then
+        weights := weights || jsonb '{"boost": 0}';
+    end if;
+    if asked.fused_vec is null then
+        return weights || none || jsonb '{"lexical": 1}';
+    end if;
+    if options ? 'against' then
+        return weights || none || jsonb_build_object(options ->> 'against', 1);
+    end if;
     if asked.text_vec is null then
         weights := weights || jsonb '{"text": 0}';
     end if;
@@ -55,7 +60,7 @@ end
 $$;
 
 comment on function cad._weights(cad._query, jsonb) is
-'What each score counts in the rerank: cad.fusion_weight, options.weights over it, or options.against alone.';
+'What each score counts in the rerank: cad.fusion_weight, options.weights over it, or options.against alone; and a boost.';
 
 create or replace function cad._search(
     k int,
@@ -104,6 +109,7 @@ begin
     end if;
     space := options ->> 'space';
     asked := cad._ask(space, query, image, file, format, points, part, v);
+    asked.boost := cad._wanted(options -> 'boost');
     weights := cad._weights(asked, options);
     if image is null and file is null and points is null then
         weights := weights || jsonb '{"fit": 0}';
@@ -179,7 +185,14 @@ begin
     end if;
     stages := stages || cad._stage('rerank', started, cardinality(candidates), jsonb_build_object(
         'hits', coalesce(cardinality(hits), 0)
-    ));
+    ) || case
+        when asked.boost is null then '{}'
+        else jsonb_build_object('boosts', (
+            select jsonb_agg(cad._boost(asked.boost, m.material, m.mass_kg, m.volume_mm3, m.size_mm) order by h.rank)
+            from unnest(hits) as h
+            inner join cad.model as m on m.model_id = h.model_id
+        ))
+    end);
 
     if weights -> 'fit' <> '0' and hits is not null then
         looked := cad._second_look(hits[:looked_at], weights, image, file, format, points);
@@ -265,6 +278,7 @@ begin
     );
     if unscored <> '{}' then -- far down in the first space, whose scores a hit tells
         asked := cad._ask(spaces[1], query, image, file, format, points, part, v);
+        asked.boost := cad._wanted(options -> 'boost');
         scored := scored || cad._rerank(unscored, asked, cad._weights(asked, options), null, cardinality(unscored));
     end if;
     select array_agg(

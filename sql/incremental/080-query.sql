@@ -18,6 +18,7 @@ create type cad._query as (
     shape_vec halfvec,
     fused_vec halfvec,
     by_view boolean,
+    boost jsonb,
     vectors regclass,
     views regclass
 );
@@ -26,4 +27,4 @@ comment on type cad._query is
 'A question in every form. terms: rarest first, the first rare_terms of them rare. english_terms: those of '
 'what the glossary makes of it. number_terms: the numbers that it names. part_numbers: words that may be one. '
 'The vectors: what each stored modality is compared with; all null where no encoder made them. by_view: compare the '
-'image with each of the views. vectors, views: the tables of the space.';
+'image with each of the views. boost: what is preferred, null for nothing. vectors, views: the tables of the space.';

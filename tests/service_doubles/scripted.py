@@ -7,11 +7,12 @@ file is a part, with a B-rep where its content begins with `brep`. Vectors are a
 as the space is said to be. `versions` names encoders of spaces. `embed_parts` makes nothing of a part whose text begins
 with `nothing`, runs `on_batch` and fails once `batches_left` is used up. How well points fit is what `fits` says, and
 how well silhouettes do is what `overlaps` says, 0.5 where they say nothing; a picture has no plain background where it
-is `busy`.
+is `busy`. Weights are learned as the service learns them.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import math
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from pgcad import client
+from pgcad.service import weighing
 
 DIM = 512
 KNOWN_METADATA = {
@@ -163,6 +165,9 @@ class ScriptedService:
     def refine_overlap(self, header: dict[str, Any], payloads: list[bytes]) -> Answer:
         self.refined = list(zip(payloads[1:], header["cameras"], strict=True))
         return self.fit(header, payloads)
+
+    def learn_weights(self, header: dict[str, Any], payloads: list[bytes]) -> Answer:
+        return asyncio.run(weighing.learn_weights(header, payloads))
 
     def analyse(self, header: dict[str, Any], payloads: list[bytes]) -> Answer | None:
         content = payloads[0]

@@ -49,7 +49,7 @@ def test_unknown_filter(db: Database, part: str) -> None:
 def test_unknown_option(db: Database, part: str) -> None:
     sqlstate, message, hint = refusal(db, "cad.search_cad_like(%s, options => %s)", part, Jsonb({"speed": "fast"}))
     assert (sqlstate, message) == ("22023", "options has no key speed")
-    assert hint == "Known keys: against, min_score, space, strategy, weights."
+    assert hint == "Known keys: against, boost, min_score, space, strategy, weights."
 
 
 def test_features_are_not_supported_yet(db: Database, part: str) -> None:
@@ -77,7 +77,15 @@ WRONG: dict[str, list[dict[str, Any]]] = {
         {"against": "sound"}, {"against": ["text"]}, {"strategy": "fast"}, {"strategy": None}, {"space": 1},
         {"weights": 1}, {"weights": {"text": "1"}}, {"weights": {"text": -1}}, {"weights": {"sound": 1}},
         {"min_score": "high"}, {"min_score": None}, {"min_score": Decimal("1e39")}, {"min_score": Decimal("1e-400")},
-        {"weights": {"text": Decimal("1e400")}}, {"weights": {"text": Decimal("1e-400")}},
+        {"weights": {"text": Decimal("1e400")}}, {"weights": {"text": Decimal("1e-400")}}, {"boost": "steel"},
+        {"boost": None},
+    ],
+    "options.boost": [
+        {"material": ["steel"]}, {"mass_kg": 3}, {"mass_kg": {"near": 0}}, {"mass_kg": {"near": -1}},
+        {"mass_kg": {"near": "1"}}, {"mass_kg": {"near": 1, "max": 2}}, {"mass_kg": {}}, {"volume_mm3": {"min": 1}},
+        {"volume_mm3": {"near": None}}, {"size_mm": [1, 2]}, {"size_mm": [1, 2, -3]}, {"size_mm": [1, 2, "3"]},
+        {"size_mm": {"extents": [1, 2, 3]}}, {"mass_kg": {"near": Decimal("1e400")}},
+        {"volume_mm3": {"near": Decimal("1e-400")}}, {"size_mm": [1, 2, Decimal("1e400")]},
     ],
 }  # fmt: skip
 
@@ -87,11 +95,19 @@ def as_json(value: Any) -> str:
     return re.sub(r'"Decimal (.*?)"', r"\1", json.dumps(value, default=lambda number: f"Decimal {number}"))
 
 
-@pytest.mark.parametrize("argument", ["filters", "options"])
+def test_an_unknown_boost(db: Database, part: str) -> None:
+    options = Jsonb({"boost": {"colour": "red"}})
+    sqlstate, message, hint = refusal(db, "cad.search_cad_like(%s, options => %s)", part, options)
+    assert (sqlstate, message) == ("22023", "options.boost has no key colour")
+    assert hint == "Known keys: mass_kg, material, size_mm, volume_mm3."
+
+
+@pytest.mark.parametrize("argument", WRONG)
 def test_wrong_values(db: Database, part: str, argument: str) -> None:
+    outer, _, inner = argument.partition(".")
     for value in WRONG[argument]:
-        jsonb = Jsonb(value, dumps=as_json)
-        sqlstate, message, hint = refusal(db, f"cad.search_cad_like(%s, {argument} => %s)", part, jsonb)
+        jsonb = Jsonb({inner: value} if inner else value, dumps=as_json)
+        sqlstate, message, hint = refusal(db, f"cad.search_cad_like(%s, {outer} => %s)", part, jsonb)
         assert sqlstate == "22023", value
         assert message.startswith(f"{argument}.{next(iter(value))} cannot be "), value
         assert hint.startswith("Expected "), value

@@ -19,14 +19,15 @@ from service_doubles.scripted import ScriptedService
 Connection = psycopg.Connection[Any]
 TABLES = [
     "model", "artifact", "view_image", "space", "space_cad", "space_cad_view", "space_extra", "space_clip",
-    "space_clip_view", "ingest", "fusion_weight", "glossary",
+    "space_clip_view", "ingest", "fusion_weight", "fusion_weight_version", "feedback", "glossary",
 ]  # fmt: skip
 EXCHANGED = ["space_cad_previous", "space_cad_previous_view", "space_clip_next", "space_clip_next_view"]
 
 
 @pytest.fixture(params=["as loaded", "after an exchange"])
 def filled(db: Connection, scripted: ScriptedService, request: pytest.FixtureRequest) -> Iterator[Connection]:
-    """Parts in two families of which one is promoted, a failed file, added spaces, a changed weight, a reader.
+    """Parts in two families of which one is promoted, a failed file, added spaces, changed weights, judgements, a
+    reader.
 
     After an exchange the default space has its previous vectors, too, and another space the half of its next ones.
     """
@@ -50,6 +51,10 @@ def filled(db: Connection, scripted: ScriptedService, request: pytest.FixtureReq
     db.execute("call cad.promote_family($$it's 螺\\母$$)")
     db.execute("call cad.reembed('clip')")
     db.execute("update cad.fusion_weight set lexical = 0.75 where query_kind = 'text'")
+    db.execute("update cad.fusion_weight set lexical = 0.5, numbers = 0 where query_kind = 'text'")
+    db.execute("update cad.fusion_weight set version = 2 where query_kind = 'text'")
+    db.execute("select cad.record_feedback('M3', model_id) from cad.model")
+    db.execute("select cad.record_feedback(image => 'picture', model_id => model_id) from cad.model limit 1")
     db.execute("insert into cad.glossary (english, chinese) values ('grease nipple', '黄油嘴')")
     db.execute("call cad.add_index('cad', 'prefix', '{\"dim\": 96, \"m\": 8}')")
     db.execute("create role buyer")
@@ -160,6 +165,18 @@ def test_a_restored_database_goes_on(filled: Connection, restored: Connection) -
     )
 
 
+def test_restored_weights_have_their_versions(restored: Connection) -> None:
+    versions = "select version, lexical, numbers, source from cad.fusion_weight_version where query_kind = 'text'"
+    assert restored.execute(f"{versions} order by version").fetchall() == [
+        (1, 0.5, 0.25, "default"), (2, 0.75, 0.25, "set by hand"), (3, 0.5, 0, "set by hand"),
+    ]  # fmt: skip
+    assert restored.execute("select cad.undo_learn_weights('text')").fetchone() == (1,)
+    weights = "select lexical, version from cad.fusion_weight where query_kind = 'text'"
+    assert restored.execute(weights).fetchone() == (0.5, 1)
+    restored.execute("update cad.fusion_weight set lexical = 2 where query_kind = 'text'")
+    assert restored.execute(weights).fetchone() == (2, 4)
+
+
 def test_indexes_that_a_dump_leaves_out_are_asked_for_and_made(filled: Connection, restored: Connection) -> None:
     """The indexes of a table that belongs to the extension are not dumped: the script makes those of a new space."""
     standing = (
@@ -193,6 +210,7 @@ def test_a_restored_database_takes_another_model(filled: Connection, restored: C
     assert restored.execute(members).fetchall() == [("space_cad",), ("space_cad_default",), ("space_cad_view",)]
     dumped = "select c::regclass::text from pg_extension, unnest(extconfig) as c where extname = 'pgcad' order by 1"
     assert restored.execute(dumped).fetchall() == [
-        ("artifact",), ("fusion_weight",), ("glossary",), ("ingest",), ("ingest_ingest_id_seq",), ("model",),
-        ("space",), ("space_cad_default",), ("space_cad_view",), ("tuned_scan",), ("tuning",), ("view_image",),
+        ("artifact",), ("feedback",), ("fusion_weight",), ("fusion_weight_version",), ("glossary",), ("ingest",),
+        ("ingest_ingest_id_seq",), ("model",), ("space",), ("space_cad_default",), ("space_cad_view",),
+        ("tuned_scan",), ("tuning",), ("view_image",),
     ]  # fmt: skip

@@ -43,10 +43,10 @@ def share(hits: Sequence[bool] | NDArray[np.bool_], families: Sequence[str], rng
         raise ValueError("there is no query to measure by")
     _, family = np.unique(np.asarray(families), return_inverse=True)
     of_families = np.bincount(family, values) / np.bincount(family)
-    return Share(len(values), _estimate(values, rng), _estimate(of_families, rng))
+    return Share(len(values), estimate(values, rng), estimate(of_families, rng))
 
 
-def _estimate(values: NDArray[np.float64], rng: np.random.Generator) -> Estimate:
+def estimate(values: NDArray[np.float64], rng: np.random.Generator) -> Estimate:
     """The mean of `values` (n,) and the interval of the means of resamples."""
     n = len(values)
     counts = rng.multinomial(n, np.full(n, 1 / n), RESAMPLES)

@@ -3,7 +3,8 @@
     python -m pgcad.evaluation.rerank --split FILE --models FOLDER
 
 Queries are pictures, files and scans of the validation rows; the gallery is every validation and training row with its
-caption. Prints recall for each mix of scores, best first, and for each weight of the second look.
+caption. Prints recall for each mix of scores, best first, the mix that cad.learn_weights would learn from them, and
+recall for each weight of the second look.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,8 +28,10 @@ from pgcad.evaluation.probes import probes
 from pgcad.evaluation.ranking import ranks_of, recall
 from pgcad.evaluation.second_look import SecondLook, look_again
 from pgcad.evaluation.tasks import PICTURE, SCAN, best_view, encode_probes
+from pgcad.training.rerank_weights import Judged, learn
 
 _SHARES = (0.0, 0.1, 0.25, 0.5, 1.0)
+_CANDIDATES = 200
 _FIT_WEIGHTS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 
@@ -57,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     for kind in own:
         show(kind, queries, own[kind], others[kind], gallery.twins)
+        show_learned(kind, queries, own[kind], others[kind], gallery.twins)
     for name, vectors in asked.looks.items():
         scores, pictures = best_view(vectors, gallery.views), list(asked.pictures[name])
         looks = look_at_outlines(scores, pictures, gallery, options.workers, _FIT_WEIGHTS)
@@ -79,6 +84,24 @@ def show(kind: str, targets: Tensor, own: Tensor, others: dict[str, Tensor], twi
     for first, ten, shares in sorted(mixes, reverse=True)[:8]:
         print(f"| {', '.join(map(str, shares))} | {first:.3f} | {ten:.3f} |")
     print()
+
+
+def show_learned(kind: str, targets: Tensor, own: Tensor, others: dict[str, Tensor], twins: Tensor) -> None:
+    """Print the mix that is learned from the candidates nearest by the query's own score, from that score alone on."""
+    nearest = own.topk(_CANDIDATES, dim=1).indices
+    right = twins[nearest] == twins[targets].unsqueeze(1)
+    found = right.any(1)
+    scores = torch.stack([own, *others.values()], dim=2).gather(1, nearest.unsqueeze(2).expand(-1, -1, 1 + len(others)))
+    judged = Judged(
+        np.repeat(np.arange(int(found.sum())), _CANDIDATES),
+        right[found].flatten().numpy(),
+        scores[found].flatten(0, 1).double().numpy(),
+    )
+    learned = learn(judged, np.array([1.0] + [0.0] * len(others)))
+    mix, gain = ", ".join(f"{weight:.3f}" for weight in learned.weights), learned.gain
+    print(f"| {kind} query: learned weights of own, {', '.join(others)} | R@1 before | R@1 | gain in MRR, 95 % |")
+    print("|---|---|---|---|")
+    print(f"| {mix} | {learned.r1_before:.3f} | {learned.r1:.3f} | {gain.low:.3f} to {gain.high:.3f} |\n", flush=True)
 
 
 def show_fit(name: str, targets: Tensor, looks: Sequence[SecondLook], twins: Tensor) -> None:

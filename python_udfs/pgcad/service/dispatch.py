@@ -17,6 +17,7 @@ from pgcad.service.fitting import fit
 from pgcad.service.overlapping import overlap, refine_overlap
 from pgcad.service.parts import Part, announced_parts, cloud, decoded, embed_all, square_views, stored_part
 from pgcad.service.resident import RESIDENT_OPERATIONS
+from pgcad.service.weighing import learn_weights
 
 CHUNK = 32
 PARTS_AT_ONCE = 4
@@ -142,7 +143,7 @@ OPERATIONS: dict[str, Callable[[dict[str, Any], Payloads, Desk], Coroutine[Any, 
     operation.__name__: operation
     for operation in (
         *(embed_text, embed_image, embed_points, embed_shape, embed_multi, embed_parts, analyse),
-        *(fit, overlap, refine_overlap),
+        *(fit, overlap, refine_overlap, learn_weights),
     )
 }
 

@@ -46,8 +46,8 @@ as $$
     ('options', 'against', 'strict $ == "fused" || $ == "text" || $ == "image" || $ == "shape"',
         '"fused", "text", "image" or "shape"'),
     ('options', 'strategy', 'strict $ == "auto" || $ == "exact" || $ == "hnsw" || $ == "iterative" || $ == "prefix"'
-        ' || $ == "bit" || $ == "ivfflat"',
-        '"auto", "exact", "hnsw", "iterative", "prefix", "bit" or "ivfflat"'),
+        ' || $ == "bit" || $ == "ivfflat" || $ == "lsh" || $ == "tri"',
+        '"auto", "exact", "hnsw", "iterative", "prefix", "bit", "ivfflat", "lsh" or "tri"'),
     ('options', 'weights',
         '$.type() == "object" && !exists($.keyvalue() ? (!(@.key == "text" || @.key == "image" || @.key == "shape"'
         ' || @.key == "fused" || @.key == "lexical" || @.key == "numbers" || @.key == "fit") || @.value.type() != "number" || @.value < 0 || @.value > 1e9'

@@ -258,7 +258,7 @@ set lock_timeout = '2s'
 as $$
 declare
     used record;
-    after uuid := '00000000-0000-0000-0000-000000000000';
+    after uuid := uuid '00000000-0000-0000-0000-000000000000';
 begin
     select s.name, s.vectors into strict used
     from cad.codebook as b
@@ -345,7 +345,7 @@ language plpgsql
 as $$
 declare
     latest cad.codebook := cad._latest_codes(space);
-    after uuid := '00000000-0000-0000-0000-000000000000';
+    after uuid := uuid '00000000-0000-0000-0000-000000000000';
     tries integer := 0;
 begin
     while after is not null loop

@@ -1,6 +1,6 @@
--- The hash of a vector: on which sides of the hyperplanes of a table it lies. Near vectors share a bucket in some table;
--- a question also looks into the buckets that it misses by little (Lv, Josephson, Wang, Charikar and Li, "Multi-probe
--- LSH", 2007).
+-- The hash of a vector: on which sides of the hyperplanes of a table it lies. Near vectors share a bucket in some
+-- table; a question also looks into the buckets that it misses by little (Lv, Josephson, Wang, Charikar and Li,
+-- "Multi-probe LSH", 2007).
 
 create or replace function cad._buckets(version integer, vec halfvec)
 returns integer[]

@@ -2,6 +2,15 @@
 
 create or replace view cad.code_health
 with (security_invoker = true) as
+with coded as (
+    select
+        c.version,
+        count(*) as parts,
+        count(*) filter (where c.code is null) as parts_without_code
+    from cad.part_code as c
+    group by c.version
+)
+
 select
     b.space,
     b.version,
@@ -12,19 +21,12 @@ select
     b.subvectors,
     b.sample,
     b.parts as parts_trained,
-    coalesce(c.parts, 0) as parts,
-    coalesce(c.parts_without_code, 0) as parts_without_code,
+    coalesce(coded.parts, 0) as parts,
+    coalesce(coded.parts_without_code, 0) as parts_without_code,
     b.made_at,
     b.made_by
 from cad.codebook as b
-left join (
-    select
-        p.version,
-        count(*) as parts,
-        count(*) filter (where p.code is null) as parts_without_code
-    from cad.part_code as p
-    group by p.version
-) as c on b.version = c.version;
+left join coded on b.version = coded.version;
 
 comment on view cad.code_health is 'Codes that strategies lsh and tri use, one row for each version of each space.';
 comment on column cad.code_health.space is 'Embedding space.';

@@ -40,8 +40,8 @@ comment on column cad.codebook.made_by is 'Who called it.';
 
 create table cad.hyperplane (
     version integer references cad.codebook on delete cascade,
-    hash_table smallint,
-    bit smallint,
+    hash_table integer,
+    bit integer,
     normal halfvec not null,
     threshold real not null,
     primary key (version, hash_table, bit)

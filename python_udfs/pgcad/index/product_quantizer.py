@@ -1,8 +1,9 @@
 """Product quantization: a vector as one byte for each of its parts (Jégou, Douze and Schmid, "Product quantization for
 nearest neighbor search", IEEE TPAMI 33, 2011).
 
-Subvector j of m takes the dimensions j, j + m, j + 2 m, … (zeros where they run out): the first dimensions of the shipped
-vectors carry most of what tells parts apart (Matryoshka), so a byte of contiguous ones would have all of it or nothing.
+Subvector j of m takes the dimensions j, j + m, j + 2 m, … (zeros where they run out): the first dimensions of the
+shipped vectors carry most of what tells parts apart (Matryoshka), so a byte of contiguous ones would have all of it or
+nothing.
 """
 
 from __future__ import annotations

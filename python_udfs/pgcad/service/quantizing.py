@@ -35,7 +35,7 @@ async def train_codebook(header: dict[str, Any], payloads: Payloads, desk: Desk)
 
 
 async def encode_vectors(header: dict[str, Any], payloads: Payloads, desk: Desk) -> Answer:
-    """Payloads: centroids, one subvector after the other, and vectors. Answer: the codes, one vector after the other."""
+    """Payloads: centroids, subvector after subvector, and vectors. Answer: the codes, one vector after the other."""
     subvectors, dim = _whole(header, "subvectors", LONGEST), _whole(header, "dim", LONGEST)
     if len(payloads) != 2:
         raise CadError("22023", "encode_vectors takes centroids and vectors")
@@ -59,5 +59,7 @@ def _vectors(payload: bytes, dim: int) -> Matrix:
         raise CadError("22023", f"a payload of {len(payload):,} bytes is not float16 (n, {dim})")
     matrix = np.frombuffer(payload, ">f2").astype(np.float32).reshape(-1, dim)
     if not np.isfinite(matrix).all():
-        raise CadError("22000", "the vectors hold numbers that are not finite", "Make them anew: call cad.reembed(space).")
+        raise CadError(
+            "22000", "the vectors hold numbers that are not finite", "Make them anew: call cad.reembed(space)."
+        )
     return matrix

@@ -1,6 +1,6 @@
 -- Nearest neighbours by codes. lsh: whoever is in one of the probed buckets is compared with the question. tri: the
--- buckets give many, an HNSW scan that is cut short a few; product codes tell which of the many are worth comparing, the
--- question itself being whole (asymmetric distances). Both compare whole vectors in the end, in the snapshot of the
+-- buckets give many, an HNSW scan that is cut short a few; product codes tell which of the many are worth comparing,
+-- the question itself being whole (asymmetric distances). Both compare whole vectors in the end, in the snapshot of the
 -- search: a part that goes or changes meanwhile is as any search sees it.
 
 create or replace function cad._serving_codebook(vectors regclass)

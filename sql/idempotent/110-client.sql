@@ -90,7 +90,7 @@ if 'pgcad @client_sha256@' not in GD:
 pgcad = GD['pgcad @client_sha256@']
 asked = json.loads(header)
 asked.pop('encoder', None)  # whoever may choose it sends the service wherever they like
-timeout = 'ingest_timeout_ms' if op == 'embed_parts' else 'timeout_ms'
+timeout = 'ingest_timeout_ms' if op in ('embed_parts', 'train_codebook') else 'timeout_ms'
 at_most_ms = 2000 if op == 'health' else math.inf  # it is there to tell that the service hangs
 try:
     if (space := asked.get('space', 'cad')) != 'cad':  # whose encoder the service has without being told

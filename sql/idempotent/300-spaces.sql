@@ -89,6 +89,10 @@ begin
         for each row execute function cad._note_change(''vectors'')', vectors
     );
     execute format(
+        'create trigger hash_vector after insert or update of fused_vec on cad.%I
+        for each row execute function cad._hash_vector()', vectors
+    );
+    execute format(
         'create trigger note_truncate after truncate on cad.%I
         for each statement execute function cad._note_change(''vectors'')', vectors
     );
@@ -104,7 +108,7 @@ $$;
 
 comment on function cad._create_vectors(text, integer) is
 'Makes the tables of a space, cad.space_<stem> and cad.space_<stem>_view, without an index on the vectors. Like those of '
-'the default space, they note changes.';
+'the default space, they note changes and keep codes current.';
 
 create or replace function cad.add_space(
     name text, dim integer, backend text default 'external', encoder jsonb default '{}'

@@ -6,20 +6,23 @@ set search_path from current
 as $$
     select case
         when function_name = any(array[
-            'add_index', 'add_space', 'check_recall', 'doctor', 'drop_index', 'drop_previous', 'drop_resident',
-            'grant_to', 'index_plan', 'learn_weights', 'load_resident', 'promote_family', 'reembed', 'refresh_resident',
-            'tune', 'undo_learn_weights', 'undo_tune', 'use_profile', '_add_index', '_attach_partition', '_begin_next',
-            '_begin_reembed', '_begin_resident', '_begin_tuning', '_catch_up', '_check_question', '_check_room',
-            '_claim_space', '_compare_ms', '_create_vector_index', '_create_vector_indexes', '_create_vectors',
-            '_disk_free_bytes', '_doctor_data', '_doctor_encoder', '_doctor_indexes', '_doctor_installation',
-            '_doctor_resident', '_doctor_row_security', '_doctor_session_path', '_doctor_spaces', '_drop_indexes',
-            '_drop_resident_trigger', '_drop_vectors', '_embed_batch', '_embed_parts', '_exchange_vectors',
-            '_finish_next', '_finish_resident', '_fusion_weight_of', '_index_next', '_index_partition',
-            '_inherit_membership', '_judged_matrix', '_judged_query', '_judged_questions', '_judged_scores', '_ladder',
-            '_measured_scans', '_next_partition_to_index', '_note_resident_change', '_other_kinds', '_parts_of',
-            '_parts_without_vectors', '_policies', '_prepare_partition', '_promotable', '_promoted_families',
-            '_put_in_force', '_reembed_step', '_refresh_resident_step', '_refuse_while_reembedded', '_rename_vectors',
-            '_resident_request', '_send_resident', '_service_version', '_share_grants', '_split_off', '_true_nearest',
+            'add_index', 'add_space', 'check_recall', 'doctor', 'drop_codes', 'drop_index', 'drop_previous',
+            'drop_resident', 'encode_parts', 'grant_to', 'index_plan', 'learn_weights', 'load_resident',
+            'promote_family', 'reembed', 'refresh_resident', 'train_codes', 'tune', 'undo_learn_weights', 'undo_tune',
+            'use_profile', '_add_index', '_attach_partition', '_begin_codes', '_begin_next', '_begin_reembed',
+            '_begin_resident', '_begin_tuning', '_catch_up', '_check_codes', '_check_question', '_check_room',
+            '_claim_space', '_codes_parameter', '_compare_ms', '_create_vector_index', '_create_vector_indexes',
+            '_create_vectors', '_disk_free_bytes', '_doctor_codes', '_doctor_data', '_doctor_encoder',
+            '_doctor_indexes', '_doctor_installation', '_doctor_resident', '_doctor_row_security',
+            '_doctor_session_path', '_doctor_spaces', '_drop_indexes', '_drop_resident_trigger', '_drop_vectors',
+            '_embed_batch', '_embed_parts', '_encode_batch', '_encode_parts', '_exchange_vectors', '_finish_codes',
+            '_finish_next', '_finish_resident', '_fusion_weight_of', '_gauss', '_hash_part', '_index_next',
+            '_index_partition', '_inherit_membership', '_judged_matrix', '_judged_query', '_judged_questions',
+            '_judged_scores', '_ladder', '_latest_codes', '_measured_scans', '_next_partition_to_index',
+            '_note_resident_change', '_other_kinds', '_packed', '_parts_of', '_parts_without_vectors', '_policies',
+            '_prepare_partition', '_promotable', '_promoted_families', '_put_in_force', '_reembed_step',
+            '_refresh_resident_step', '_refuse_while_reembedded', '_rename_vectors', '_resident_request',
+            '_send_resident', '_service_version', '_share_grants', '_split_off', '_tidy_codes', '_true_nearest',
             '_tune_partition', '_tune_resident', '_tuning_questions', '_want_index'
         ]::name[]) then 'admin'
         when function_name = any(array[

@@ -226,7 +226,9 @@ as $$
         where c.relnamespace = 'cad'::regnamespace
             and not c.relrowsecurity
             and not c.relispartition
-            and (c.relname in ('artifact', 'view_image') or c.oid in (
+            and (c.relname in ('artifact', 'view_image')
+                or c.relname = 'part_code' and exists (select from cad.part_code)
+                or c.oid in (
                 select t.oid from cad.space as s cross join lateral (values (s.vectors::oid), (s.views::oid)) as t (oid)
             ))
             and (select m.relrowsecurity from pg_class as m where m.oid = 'cad.model'::regclass)
@@ -325,6 +327,40 @@ $$;
 
 comment on function cad._doctor_indexes() is 'Checks of the indexes and of the memory to build them.';
 
+create or replace function cad._doctor_codes()
+returns table (check_name text, status text, detail text, hint text)
+language plpgsql stable parallel safe
+set search_path from current
+as $$
+begin
+    return query
+    select
+        format('codes of space %s', h.space),
+        case when advice.text is null then 'ok' else 'warning' end,
+        format('version %s is %s: %s parts, %s without code', h.version, h.state, h.parts, h.parts_without_code),
+        advice.text
+    from cad.code_health as h
+    cross join lateral (
+        select case
+            when h.state = 'void'
+                then format(
+                    'They are of other vectors, so strategies lsh and tri are refused. Run: call cad.train_codes(%L); or '
+                    'select cad.drop_codes(%L);', h.space, h.space
+                )
+            when h.state = 'building'
+                then format('A training is at work, or was stopped. To go on after a stop: call cad.encode_parts(%L);', h.space)
+            when h.parts > 4 * h.parts_trained
+                then format('Trained when the space had %s parts. Run: call cad.train_codes(%L);', h.parts_trained, h.space)
+            when h.parts_without_code > 0.1 * h.parts
+                then format('Strategy tri compares such parts whole, which takes longer. Run: call cad.encode_parts(%L);', h.space)
+        end as text
+    ) as advice
+    order by h.space, h.version;
+end
+$$;
+
+comment on function cad._doctor_codes() is 'Checks of the codes of spaces.';
+
 -- Without a set clause, because it looks at the search_path of the caller: every name below is qualified.
 create or replace function cad.doctor()
 returns table (check_name text, status text, detail text, hint text)
@@ -339,6 +375,7 @@ begin
     return query select d.* from cad._doctor_row_security() as d;
     return query select d.* from cad._doctor_indexes() as d;
     return query select d.* from cad._doctor_resident() as d;
+    return query select d.* from cad._doctor_codes() as d;
 end
 $$;
 

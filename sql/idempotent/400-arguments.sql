@@ -63,8 +63,8 @@ begin
     ('options', 'against', 'strict $ == "fused" || $ == "text" || $ == "image" || $ == "shape"',
         '"fused", "text", "image" or "shape"'),
     ('options', 'strategy', 'strict $ == "auto" || $ == "exact" || $ == "hnsw" || $ == "iterative" || $ == "prefix"'
-        ' || $ == "bit" || $ == "ivfflat" || $ == "resident"',
-        '"auto", "exact", "hnsw", "iterative", "prefix", "bit", "ivfflat" or "resident"'),
+        ' || $ == "bit" || $ == "ivfflat" || $ == "lsh" || $ == "tri" || $ == "resident"',
+        '"auto", "exact", "hnsw", "iterative", "prefix", "bit", "ivfflat", "lsh", "tri" or "resident"'),
     ('options', 'weights',
         '$.type() == "object" && !exists($.keyvalue() ? (!(@.key == "text" || @.key == "image" || @.key == "shape"'
         ' || @.key == "fused" || @.key == "lexical" || @.key == "numbers" || @.key == "fit" || @.key == "boost")'

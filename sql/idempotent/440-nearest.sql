@@ -49,12 +49,29 @@ declare
     scan jsonb;
     found_parts uuid[];
     found_distances double precision[];
+    question record;
+    coded record;
     parts uuid[] := array[]::uuid[];
     distances double precision[] := array[]::double precision[];
 begin
     settings := jsonb '[]';
     for scan in select s.value from jsonb_array_elements(scans) as s loop
         perform cad._set_scan(scan, strategy);
+        if scan ->> 'kind' = any (cad._code_kinds()) then
+            if question is null then
+                question := cad._ask_codes(
+                    asked.vectors, asked.fused_vec, array(select s.value ->> 'kind' from jsonb_array_elements(scans) as s)
+                );
+            end if;
+            coded := cad._nearest_by_codes(
+                asked, filters, (scan -> 'candidates')::int, scan, question.book, question.probes,
+                case scan ->> 'kind' when 'tri' then question.similarities end
+            );
+            settings := settings || (scan - 'only' - 'but' || jsonb_build_object('stages', coded.stages));
+            parts := parts || coded.parts;
+            distances := distances || coded.distances;
+            continue;
+        end if;
         settings := settings || (scan - 'only' - 'but');
         execute format($query$
             select array_agg(c.model_id) as parts, array_agg(c.distance) as distances

@@ -84,6 +84,20 @@ $$;
 comment on function cad._tuned_scans(regclass) is
 'How the indexes of a table of vectors are to be scanned, as measured with the vectors that it holds now.';
 
+create or replace function cad._setting(kind text)
+returns text
+language plpgsql
+immutable strict parallel safe
+set search_path from current
+as $$
+begin
+    return case when kind in ('ivfflat', 'lsh', 'tri') then 'probes' else 'ef_search' end;
+end
+$$;
+
+comment on function cad._setting(text) is
+'What a scan of an index is set by: hnsw.ef_search, ivfflat.probes, or how many buckets of a hash table are looked into.';
+
 create or replace function cad._default_setting(kind text, most int, parameters text[])
 returns int
 language plpgsql
@@ -98,6 +112,8 @@ begin
                 from unnest(parameters) as p (parameter)
                 where p.parameter like 'lists=%'
             )
+            when 'lsh' then 8
+            when 'tri' then 8
             else least(greatest(most, 100), 1000)
         end
     );
@@ -105,7 +121,7 @@ end
 $$;
 
 comment on function cad._default_setting(text, int, text[]) is
-'hnsw.ef_search or ivfflat.probes of a scan for so many parts where nothing was tuned.';
+'hnsw.ef_search, ivfflat.probes or buckets to look into of a scan for so many parts where nothing was tuned.';
 
 create or replace function cad._candidates(kind text, most int)
 returns int
@@ -114,7 +130,12 @@ immutable parallel safe
 set search_path from current
 as $$
 begin
-    return case kind when 'prefix' then greatest(most, 50) when 'bit' then greatest(most, 200) else most end;
+    return case kind
+        when 'prefix' then greatest(most, 50)
+        when 'bit' then greatest(most, 200)
+        when 'tri' then greatest(most, 100)
+        else most
+    end;
 end
 $$;
 
@@ -160,7 +181,7 @@ begin
                 x.dim,
                 coalesce(t.setting, cad._default_setting(x.kind, most, x.parameters)) as setting,
                 coalesce(t.cost_parts, cad._default_scan_cost()) as cost_parts,
-                case when x.kind = 'ivfflat' then 1 else greatest(
+                case when cad._setting(x.kind) = 'probes' then 1 else greatest(
                     1, most::real / coalesce(t.setting, cad._default_setting(x.kind, most, x.parameters))
                 ) end as rounds,
                 row_number() over (
@@ -171,10 +192,12 @@ begin
                         array_position(array['hnsw', 'prefix', 'bit', 'ivfflat'], x.kind),
                         x.dim
                 ) as preference
-            from cad._standing_indexes(vectors) as x
+            from cad._ways(vectors) as x
             left join cad._tuned_scans(vectors) as t
                 on t.partition = x.partition::text and t.kind = x.kind and t.dim = x.dim
-            where x.valid and (wanted is null or x.kind = wanted)
+            where
+                x.kind = wanted
+                or wanted is null and (t.kind is not null or x.kind <> all (cad._code_kinds())) -- unless measured
         )
 
         select jsonb_agg(
@@ -184,8 +207,8 @@ begin
                 'kind', s.kind,
                 'dim', s.dim,
                 'candidates', case when s.kind is not null then cad._candidates(s.kind, most) end,
-                'ef_search', case when s.kind <> 'ivfflat' then s.setting end,
-                'probes', case when s.kind = 'ivfflat' then s.setting end,
+                'ef_search', case when cad._setting(s.kind) = 'ef_search' then s.setting end,
+                'probes', case when cad._setting(s.kind) = 'probes' then s.setting end,
                 'only', case when p.among > 1 and p.families <> '{}' then p.families end,
                 'but', case when p.among > 1 and p.families = '{}' then p.others end
             ))
@@ -217,7 +240,12 @@ stable parallel safe
 set search_path from current
 as $$
 begin
-    if exists (select from cad._usable_indexes(vectors) as u where u.kind = _check_strategy.kind) then
+    if kind = any (cad._code_kinds()) and (cad._serving_codebook(vectors)).version is null then
+        raise exception 'strategy % needs codes of the vectors that % has now', strategy, vectors
+            using errcode = '55000', hint = 'Run call cad.train_codes(''<space>''); or leave the strategy to auto.';
+    end if;
+    kind := case kind when 'tri' then 'hnsw' else kind end; -- which it scans, too
+    if kind = 'lsh' or exists (select from cad._usable_indexes(vectors) as u where u.kind = _check_strategy.kind) then
         return;
     end if;
     raise exception 'strategy % needs an index of kind % that is valid on every partition of %', strategy, kind, vectors
@@ -227,7 +255,7 @@ end
 $$;
 
 comment on function cad._check_strategy(regclass, text, text) is
-'Refuses (55000) a strategy whose index does not stand on every partition.';
+'Refuses (55000) a strategy whose codes there are not, or whose index does not stand on every partition.';
 
 create or replace function cad._plan(
     asked cad._query, k int, filters jsonb, options jsonb, weights jsonb, with_resident boolean,

@@ -85,7 +85,13 @@ set search_path from current
 as $$
     select s.setting
     from unnest(array[20, 40, 80, 140, 240, 400, 640, 1000]) as s (setting)
-    where kind <> 'ivfflat'
+    where cad._setting(kind) = 'ef_search'
+
+    union
+
+    select s.setting
+    from unnest(array[1, 2, 4, 8, 16, 32]) as s (setting)
+    where kind = any (cad._code_kinds())
 
     union
 
@@ -120,14 +126,14 @@ begin
         truth := (cad._nearest_by_plan(asked, '{}', most, 'exact', jsonb_build_array(place))).nearest;
         for kind, dim, setting in
             select x.kind, x.dim, l.setting
-            from cad._standing_indexes(vectors) as x
+            from cad._ways(vectors) as x
             cross join cad._ladder(x.kind, x.parameters) as l (setting)
-            where x.partition = _measured_scans.partition and x.valid
+            where x.partition = _measured_scans.partition
             order by random() -- what slows the machine down for a while slows none of them alone
         loop
             scan := place || jsonb_build_object(
                 'kind', kind, 'dim', dim, 'candidates', cad._candidates(kind, most),
-                case kind when 'ivfflat' then 'probes' else 'ef_search' end, setting
+                cad._setting(kind), setting
             );
             started := clock_timestamp();
             nearest := (cad._nearest_by_plan(asked, '{}', most, kind, jsonb_build_array(scan))).nearest;
@@ -259,7 +265,7 @@ begin
         space, tuned.version, false, tuned.encoder_version, target_recall, p95_ms, cardinality(asked.questions), asked.source
     );
     perform cad._tune_partition(tuned, vectors, x.partition, asked.questions, compare_ms)
-    from (select distinct i.partition from cad._standing_indexes(vectors) as i where i.valid) as x;
+    from (select distinct w.partition from cad._ways(vectors) as w) as x;
     perform cad._tune_resident(tuned, vectors, asked.questions, compare_ms);
     perform cad._put_in_force(space, tuned.version);
     select string_agg(format('%s, %s: %s in %s ms', s.vectors, s.kind, round(s.recall::numeric, 3), round(s.p95_ms::numeric, 1)), '; ')

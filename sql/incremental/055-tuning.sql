@@ -52,9 +52,9 @@ comment on table cad.tuned_scan is 'The evidence of cad.tuning: every setting of
 comment on column cad.tuned_scan.space is 'The space.';
 comment on column cad.tuned_scan.version is 'The run.';
 comment on column cad.tuned_scan.vectors is 'Partition of the space.';
-comment on column cad.tuned_scan.kind is 'Kind of index.';
+comment on column cad.tuned_scan.kind is 'Kind of index, or lsh or tri.';
 comment on column cad.tuned_scan.dim is 'Dimensions that it holds.';
-comment on column cad.tuned_scan.setting is 'hnsw.ef_search, or ivfflat.probes.';
+comment on column cad.tuned_scan.setting is 'hnsw.ef_search, ivfflat.probes, or how many buckets of each hash table are looked into.';
 comment on column cad.tuned_scan.chosen is 'Whether the index is scanned with this setting.';
 comment on column cad.tuned_scan.recall is 'Share of the ten nearest parts that was found.';
 comment on column cad.tuned_scan.recall_low is 'Lower end of the 95 % interval of that share (Wilson).';

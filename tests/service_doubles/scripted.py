@@ -5,7 +5,8 @@ It speaks the protocol of docs/design.md. A file whose content is `fail 22023` i
 `full N` is refused with 53300 the first N times, `nan report` and `nan vector` hold a number that is none; any other
 file is a part, with a B-rep where its content begins with `brep`. Vectors are a function of the content alone, as long
 as the space is said to be. `versions` names encoders of spaces. `embed_parts` makes nothing of a part whose text begins
-with `nothing`, runs `on_batch` and fails once `batches_left` is used up. How well points fit is what `fits` says, and
+with `nothing`, runs `on_batch` and fails once `batches_left` is used up, and so does `encode_vectors`, which makes the
+codes that the real service makes. How well points fit is what `fits` says, and
 how well silhouettes do is what `overlaps` says, 0.5 where they say nothing; a picture has no plain background where it
 is `busy`. Weights are learned as the service learns them.
 """
@@ -24,10 +25,14 @@ import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from pgcad import client
+from pgcad.errors import CadError
 from pgcad.service import weighing
+from pgcad.service.jobs import JOBS
+from pgcad.service.quantizing import encode_vectors, train_codebook
 
 DIM = 512
 KNOWN_METADATA = {
@@ -169,6 +174,16 @@ class ScriptedService:
     def learn_weights(self, header: dict[str, Any], payloads: list[bytes]) -> Answer:
         return asyncio.run(weighing.learn_weights(header, payloads))
 
+    def train_codebook(self, header: dict[str, Any], payloads: list[bytes]) -> Answer:
+        return run(train_codebook, header, payloads)
+
+    def encode_vectors(self, header: dict[str, Any], payloads: list[bytes]) -> Answer:
+        self.batches_left -= 1
+        if self.batches_left < 0:
+            raise client.ServiceError("08006", "the service went away", hint="Try again later.")
+        self.on_batch()
+        return run(encode_vectors, header, payloads)
+
     def analyse(self, header: dict[str, Any], payloads: list[bytes]) -> Answer | None:
         content = payloads[0]
         self.analysed.append(content)
@@ -199,6 +214,21 @@ class ScriptedService:
             self.refused[content] = self.refused.get(content, 0) + 1
             if self.refused[content] <= int(argument):
                 raise client.ServiceError("53300", "the queue is full", hint="Try again in a moment.")
+
+
+class _Jobs:
+    """A backend that runs the jobs of the workers here."""
+
+    async def geometry(self, job: str, requests: list[Answer]) -> list[Answer]:
+        return [JOBS[job](*request) for request in requests]
+
+
+def run(operation: Callable[..., Any], header: dict[str, Any], payloads: list[bytes]) -> Answer:
+    """What the real service does with a request that needs no encoder."""
+    try:
+        return asyncio.run(operation(header, payloads, SimpleNamespace(backend=_Jobs())))
+    except CadError as error:
+        raise client.ServiceError(error.sqlstate, error.message, hint=error.hint) from None
 
 
 def vector(content: bytes, dim: int = DIM) -> bytes:

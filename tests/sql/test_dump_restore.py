@@ -210,7 +210,8 @@ def test_a_restored_database_takes_another_model(filled: Connection, restored: C
     assert restored.execute(members).fetchall() == [("space_cad",), ("space_cad_default",), ("space_cad_view",)]
     dumped = "select c::regclass::text from pg_extension, unnest(extconfig) as c where extname = 'pgcad' order by 1"
     assert restored.execute(dumped).fetchall() == [
-        ("artifact",), ("feedback",), ("fusion_weight",), ("fusion_weight_version",), ("glossary",), ("ingest",),
-        ("ingest_ingest_id_seq",), ("model",), ("space",), ("space_cad_default",), ("space_cad_view",),
-        ("tuned_scan",), ("tuning",), ("view_image",),
+        ("artifact",), ("centroid",), ("codebook",), ("codebook_version_seq",), ("feedback",), ("fusion_weight",),
+        ("fusion_weight_version",), ("glossary",), ("hyperplane",), ("ingest",), ("ingest_ingest_id_seq",),
+        ("model",), ("part_code",), ("space",), ("space_cad_default",), ("space_cad_view",), ("tuned_scan",),
+        ("tuning",), ("view_image",),
     ]  # fmt: skip

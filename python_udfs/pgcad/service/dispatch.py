@@ -16,6 +16,7 @@ from pgcad.service.desk import DEFAULT_SPACE, Answer, Backend, Desk, Payloads, R
 from pgcad.service.fitting import fit
 from pgcad.service.overlapping import overlap, refine_overlap
 from pgcad.service.parts import Part, announced_parts, cloud, decoded, embed_all, square_views, stored_part
+from pgcad.service.quantizing import encode_vectors, train_codebook
 from pgcad.service.resident import RESIDENT_OPERATIONS
 from pgcad.service.weighing import learn_weights
 
@@ -143,7 +144,8 @@ OPERATIONS: dict[str, Callable[[dict[str, Any], Payloads, Desk], Coroutine[Any, 
     operation.__name__: operation
     for operation in (
         *(embed_text, embed_image, embed_points, embed_shape, embed_multi, embed_parts, analyse),
-        *(fit, overlap, refine_overlap, learn_weights),
+        *(fit, overlap, refine_overlap),
+        *(learn_weights, train_codebook, encode_vectors),
     )
 }
 

@@ -1,4 +1,4 @@
-"""The geometry jobs that worker processes run: raw bytes in, raw bytes out, no torch."""
+"""The jobs that worker processes run: raw bytes in, raw bytes out, no torch."""
 
 from __future__ import annotations
 
@@ -122,11 +122,29 @@ def decode_image(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer
     return {"shape": [picture.height, picture.width, 3]}, [picture.tobytes()]
 
 
+def cluster(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
+    """Payload: points, float32 (n, width). Answer: their 256 centroids, float32 (256, width)."""
+    from pgcad.index.product_quantizer import cluster as clustered
+
+    return {}, [clustered(np.frombuffer(payloads[0], "<f4").reshape(-1, header["width"]), header["seed"]).tobytes()]
+
+
+def quantize(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
+    """Payloads: centroids, float32 (subvectors, 256, width), and vectors, float32 (n, dim). Answer: the codes, uint8
+    (n, subvectors).
+    """
+    from pgcad.index.product_quantizer import CENTROIDS, encode
+
+    centroids = np.frombuffer(payloads[0], "<f4").reshape(header["subvectors"], CENTROIDS, -1)
+    return {}, [encode(np.frombuffer(payloads[1], "<f4").reshape(-1, header["dim"]), centroids).tobytes()]
+
+
 JOBS: dict[str, Job] = {
     job.__name__: job
     for job in (
         *(analyse, shape_points, shape_brep, shape_views, cloud_points, decode_image),
         *(fits, outline, overlaps, refined_overlaps),
+        *(cluster, quantize),
     )
 }
 

@@ -1,6 +1,6 @@
 -- Indexes are added, changed and dropped while searches go on. A new one is built partition after partition, each in a
--- transaction of its own; what it replaces is dropped when all of it stands, so there is an index at any time. While
--- a partition is being indexed, whoever writes to it waits.
+-- transaction of its own; what it replaces is dropped when all of it stands and is proven, so there is an index at any
+-- time, and none that finds less. While a partition is being indexed, whoever writes to it waits.
 
 create or replace function cad._want_index(space text, kind text, parameters jsonb)
 returns void
@@ -60,29 +60,38 @@ $$;
 comment on function cad._next_partition_to_index(text, text) is
 'A partition that lacks the index of a kind that its space wants; null where none does.';
 
-create or replace function cad._index_partition(space text, kind text)
-returns boolean
+create or replace function cad._index_partition(space text, kind text, out made boolean, out failure jsonb)
 language plpgsql volatile parallel unsafe security definer
 set search_path from current
 as $$
 declare
     partition text;
+    wanted jsonb;
 begin
     perform cad._refuse_while_reembedded(space);
     perform pg_advisory_xact_lock(hashtextextended('pgcad indexes ' || space, 0)); -- two at once would build it twice
     partition := cad._next_partition_to_index(space, kind);
-    if partition is null then
-        return false;
+    made := partition is not null;
+    if not made then
+        return;
     end if;
-    perform cad._create_vector_index(partition, kind, s.config -> 'indexes' -> kind, s.dim)
-    from cad.space as s
-    where s.name = _index_partition.space;
-    return true;
+    select s.config -> 'indexes' -> kind into wanted from cad.space as s where s.name = _index_partition.space;
+    begin
+        perform cad._create_vector_index(partition, kind, wanted, s.dim) from cad.space as s where s.name = _index_partition.space;
+        perform cad._prove_successor(space, kind, partition);
+    exception when object_not_in_prerequisite_state then
+        failure := jsonb_build_object('sqlstate', sqlstate, 'message', sqlerrm, 'hint', format(
+            'The old one serves on, the new one is gone. Give the new one a larger m or ef_construction, or, if it is to be so: '
+            'select cad.drop_index(%L, %L); and add it then.', space, kind
+        ));
+        perform cad._keep_old_indexes(space, kind, wanted);
+    end;
 end
 $$;
 
 comment on function cad._index_partition(text, text) is
-'Makes the index of a kind on one more partition of a space; false where every one has it.';
+'Makes the index of a kind on one more partition of a space; made is false where every one has it. One that finds less than '
+'what it is to replace is a failure: what was made is dropped, the old ones serve on.';
 
 create or replace function cad._other_kinds(kinds text[])
 returns text[]
@@ -173,12 +182,17 @@ comment on function cad._profile(text) is
 create or replace procedure cad._add_index(space text, kind text, parameters jsonb)
 language plpgsql
 as $$
+declare
+    step record;
 begin
     perform cad._want_index(space, kind, parameters);
     loop
         commit;
-        exit when not cad._index_partition(space, kind);
+        step := cad._index_partition(space, kind);
+        exit when not step.made or step.failure is not null;
     end loop;
+    commit;
+    perform cad._raise(step.failure);
 end
 $$;
 
@@ -203,7 +217,8 @@ $$;
 comment on procedure cad.add_index is
 'Gives a space an index of a kind, hnsw, prefix, bit or ivfflat, such as call cad.add_index(''cad'', ''prefix'', '
 '''{"dim": 128}''); without parameters as it is wanted already, or with the defaults. One of that kind with other '
-'parameters serves until the new one stands, then it is dropped. Call it again to go on after an interruption.';
+'parameters serves until the new one stands and was found to be no worse, then it is dropped. Call it again to go on after '
+'an interruption.';
 
 create or replace procedure cad.use_profile(space text, profile text)
 language plpgsql

@@ -193,6 +193,21 @@ $$;
 comment on function cad._index_parameters(text, jsonb, integer) is
 'Parameters of an index over vectors of that many dimensions, checked (22023), with defaults for what is not given.';
 
+create or replace function cad._sized(kind text, parameters jsonb, parts bigint)
+returns jsonb
+language sql immutable parallel safe
+set search_path from current
+as $$
+    select case
+        when kind = 'ivfflat' and not parameters ? 'lists' -- as pgvector recommends up to a million rows
+            then parameters || jsonb_build_object('lists', greatest(10, parts / 1000))
+        else parameters
+    end
+$$;
+
+comment on function cad._sized(text, jsonb, bigint) is
+'Parameters of an index over so many parts, with those that nobody chose and that depend on their number.';
+
 create or replace function cad._build_workers()
 returns integer
 language sql stable parallel safe
@@ -221,9 +236,8 @@ declare
     described record;
 begin
     select k.* into strict described from cad._index_kind() as k where k.kind = _create_vector_index.kind;
-    if kind = 'ivfflat' and not parameters ? 'lists' then -- as pgvector recommends up to a million rows
-        execute format('select jsonb_build_object(''lists'', greatest(10, count(*) / 1000)) from cad.%I', vectors)
-        into parameters;
+    if kind = 'ivfflat' and not parameters ? 'lists' then
+        execute format('select cad._sized($1, $2, count(*)) from cad.%I', vectors) into parameters using kind, parameters;
     end if;
     perform set_config('max_parallel_maintenance_workers', cad._build_workers()::text, true);
     execute format(

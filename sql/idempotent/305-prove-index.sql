@@ -180,12 +180,12 @@ $$;
 comment on function cad._parameters_of(text[], integer, text) is
 'The parameters of an index that stands, as cad.add_index takes them.';
 
-create or replace function cad._prove_successor(space text, kind text, partition text)
+create or replace function cad._prove_successor(space text, kind text, partition text, least_recall real)
 returns void
 language sql volatile parallel unsafe
 set search_path from current
 as $$
-    select cad._prove_index(s.name, made.index, old.index)
+    select cad._prove_index(s.name, made.index, old.index, least_recall)
     from cad.space as s
     inner join cad._standing_indexes(s.vectors) as made on made.partition = format('cad.%I', partition)::regclass
     inner join cad._standing_indexes(s.vectors) as old on old.partition = made.partition and old.kind = made.kind
@@ -195,7 +195,7 @@ as $$
     limit 1
 $$;
 
-comment on function cad._prove_successor(text, text, text) is
+comment on function cad._prove_successor(text, text, text, real) is
 'Refuses (55000) the index of a kind as it is wanted now where it finds less than the one that stood there before.';
 
 create or replace function cad._keep_old_indexes(space text, kind text, made jsonb)

@@ -1,5 +1,5 @@
--- The proof of a new index before it takes the place of another: with the settings that searches would use, it must find
--- what cad.tune was asked for, or where nothing was tuned, what the old one finds.
+-- The proof of a new index before it takes the place of another: with the settings that searches would use, it must
+-- find what cad.tune was asked for, or where nothing was tuned, what the old one finds.
 
 create or replace function cad._sampled_questions(vectors regclass, parts bigint, most int)
 returns halfvec[]
@@ -135,7 +135,9 @@ comment on function cad._recall_to_keep(text, regclass, halfvec[]) is
 'What the successor of an index has to find: the recall that cad.tune was asked for, or what it could reach; where nothing '
 'was tuned, what the old one finds of these questions.';
 
-create or replace function cad._prove_index(space text, new_index regclass, old_index regclass, least_recall real default null)
+create or replace function cad._prove_index(
+    space text, new_index regclass, old_index regclass, least_recall real default null
+)
 returns void
 language plpgsql
 volatile parallel unsafe

@@ -1,7 +1,7 @@
--- How long an index takes to build on this machine, with these vectors: two samples are indexed for a measure, and what
--- is between and beyond follows from how each kind is built. An HNSW build searches the graph once for each vector, at a
--- cost that grows with the logarithm of their number. An IVFFlat build finds its lists from a sample of fixed size, then
--- compares each vector with each list.
+-- How long an index takes to build on this machine, with these vectors: two samples are indexed for a measure, and
+-- what is between and beyond follows from how each kind is built. An HNSW build searches the graph once for each
+-- vector, at a cost that grows with the logarithm of their number. An IVFFlat build finds its lists from a sample of
+-- fixed size, then compares each vector with each list.
 
 create or replace function cad._build_s(measured cad.build_time, parts bigint)
 returns double precision
@@ -31,6 +31,7 @@ language plpgsql volatile parallel unsafe
 set search_path from current
 as $$
 declare
+    runs constant integer := 2;
     started timestamptz;
     took_s real;
 begin
@@ -44,9 +45,11 @@ begin
         where s.fused_vec is not null order by random() limit $2', vectors
     )
     using least(100, 100 * 2.0 * parts / greatest(cad._parts_of(vectors), 1)), parts;
-    started := clock_timestamp();
-    perform cad._create_vector_index('_build_sample', kind, parameters, dim);
-    took_s := extract(epoch from clock_timestamp() - started);
+    for run in 1..runs loop -- the quicker counts: others on the machine only ever add to it
+        started := clock_timestamp();
+        perform cad._create_vector_index('_build_sample', kind, parameters, dim);
+        took_s := least(took_s, extract(epoch from clock_timestamp() - started));
+    end loop;
     drop table cad._build_sample;
     return took_s;
 end
@@ -100,5 +103,5 @@ end
 $$;
 
 comment on function cad.measure_builds(text) is
-'Times the building of every kind of index over samples of the vectors of a space, some ten seconds in all: from then on '
+'Times the building of every kind of index over samples of the vectors of a space, half a minute in all: from then on '
 'cad.index_plan tells how long each takes. Again after a change of parameters, of machine or of how many processes build.';

@@ -1,7 +1,7 @@
 -- A large family gets its own partition and index while searches and loading go on: copy and index it beside the
--- default partition, then catch up and attach under locks that last as long as that takes. All of it is one transaction:
--- a search that began before and reaches the tables after would otherwise see the copied rows beside those that were
--- copied, each part twice.
+-- default partition, then catch up and attach under locks that last as long as that takes. All of it is one
+-- transaction: a search that began before and reaches the tables after would otherwise see the copied rows beside
+-- those that were copied, each part twice.
 
 create or replace function cad._partition_name(space text, family text) returns text
 language sql immutable strict parallel safe
@@ -63,6 +63,7 @@ as $$
 declare
     partition constant text := cad._partition_name(space, family);
     source constant text := format('space_%s_default', space);
+    gentle_tries constant integer := 5;
     most_tries constant integer := 20;
 begin
     perform cad._refuse_while_reembedded(space);
@@ -78,7 +79,11 @@ begin
         begin
             perform cad._catch_up(space, family); -- of the index alone, before anybody waits
             -- Writers wait from here on, readers only for the attaching. In the order in which ingest takes its locks:
-            -- attaching locks cad.model too, for the foreign key.
+            -- attaching locks cad.model too, for the foreign key. Where there is always somebody who has read and is
+            -- about to write, that never comes to an end: then readers wait, too, until none of those is left.
+            if tries > gentle_tries then
+                execute format('lock table cad.%I in access exclusive mode', source);
+            end if;
             lock table cad.model in share row exclusive mode;
             execute format('lock table cad.%I in share row exclusive mode', source);
             perform cad._catch_up(space, family);

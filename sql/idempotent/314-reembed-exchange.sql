@@ -236,14 +236,14 @@ set search_path from current
 as $$
 declare
     previous constant text := space || '_previous';
-    endings text[] := '{""}';
+    endings text[] := array[''];
     rules text[];
     rule text;
     ending text;
     shown text;
 begin
     if to_regclass(format('cad.%I', 'space_' || space || '_next_view')) is not null then
-        endings := '{"",_view}';
+        endings := array['', '_view'];
     end if;
     foreach ending in array endings loop
         execute format('lock table only cad.%I in access exclusive mode', 'space_' || space || ending);

@@ -1,11 +1,11 @@
 -- Large loads. A vector that is put into a standing HNSW index costs several times what it costs to build the index of
 -- all of them at once. So a load goes into a table without one, and cad.finish_load makes new tables of what was there
--- and what was staged, indexes them, proves the indexes and exchanges old and new as cad.reembed does: a search sees the
--- old vectors with the old index, or the new ones with the new index.
+-- and what was staged, indexes them, proves the indexes and exchanges old and new as cad.reembed does: a search sees
+-- the old vectors with the old index, or the new ones with the new index.
 --
 -- Whoever writes meanwhile does not wait: triggers note the parts whose vectors change, and these are copied once more,
--- the last few under the lock of the exchange. Notes are only ever added and taken away whole, never merged: one that is
--- not yet committed is found the next time.
+-- the last few under the lock of the exchange. Notes are only ever added and taken away whole, never merged: one that
+-- is not yet committed is found the next time.
 
 create or replace function cad._staged(space text) returns regclass
 language plpgsql stable strict parallel safe
@@ -234,17 +234,17 @@ language plpgsql volatile parallel unsafe
 set search_path from current
 as $$
 declare
-    next constant text := 'space_' || stored.name || '_next';
+    next constant regclass := format('cad.%I', 'space_' || stored.name || '_next')::regclass;
+    staged constant regclass := cad._staged(stored.name);
 begin
     -- Parts that went away meanwhile drop out, and the others stay as they are until the commit. Locked before their
     -- vectors, which is the order of whoever deletes a part.
     perform from cad.model as m where m.model_id = any(parts) order by m.model_id for key share;
-    execute format('delete from cad.%I where model_id = any($1)', next) using parts;
-    execute format('insert into cad.%I select s.* from %s as s where s.model_id = any($1)', next, cad._staged(stored.name))
-    using parts;
+    execute format('delete from %s where model_id = any($1)', next) using parts;
+    execute format('insert into %s select s.* from %s as s where s.model_id = any($1)', next, staged) using parts;
     execute format(
-        'insert into cad.%I select v.* from %s as v where v.model_id = any($1)
-        and not exists (select from %s as s where s.model_id = v.model_id)', next, stored.vectors, cad._staged(stored.name)
+        'insert into %s select v.* from %s as v where v.model_id = any($1)
+        and not exists (select from %s as s where s.model_id = v.model_id)', next, stored.vectors, staged
     ) using parts;
 end
 $$;

@@ -1,5 +1,5 @@
--- Indexes into memory before the first search asks for them: after a restart, a search reads its index from disk page by
--- page, each a wait of its own.
+-- Indexes into memory before the first search asks for them: after a restart, a search reads its index from disk page
+-- by page, each a wait of its own.
 
 create or replace function cad._prewarm_function()
 returns text

@@ -243,7 +243,9 @@ def spoil_new_indexes(db: Database, least: str = "null") -> None:
 def test_an_index_that_finds_less_does_not_take_over(db: Database, parts: list[Part], staged: list[Part]) -> None:
     before = db.execute("select index, parameters from cad.index_health order by 1").fetchall()
     spoil_new_indexes(db)
-    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match=r"finds 0\.\d+ of the ten nearest") as refused:
+    with pytest.raises(
+        psycopg.errors.ObjectNotInPrerequisiteState, match=r"finds 0\.\d+ of the ten nearest"
+    ) as refused:
         db.execute("call cad.finish_load('cad')")
     assert "least_recall" in (refused.value.diag.message_hint or "")
     assert db.execute("select index, parameters from cad.index_health order by 1").fetchall() == before
@@ -251,7 +253,9 @@ def test_an_index_that_finds_less_does_not_take_over(db: Database, parts: list[P
     assert not {part.number for part in staged} & set(nearest(db, staged[0], strategy="hnsw"))
     db.execute("call cad.finish_load('cad', least_recall => 0.01)")
     assert db.execute("select count(*) from cad.space_cad").fetchone() == (OLD + NEW,)
-    assert db.execute("select distinct parameters from cad.index_health").fetchall() == [(["m=2", "ef_construction=4"],)]
+    assert db.execute("select distinct parameters from cad.index_health").fetchall() == [
+        (["m=2", "ef_construction=4"],)
+    ]
 
 
 @pytest.mark.usefixtures("staged")
@@ -380,9 +384,7 @@ def test_a_disk_that_fills_up_leaves_the_old_index_at_work(db: Database, parts: 
     assert db.execute("select pg_postmaster_start_time()").fetchone() == before
 
 
-def test_tables_that_stay_locked_are_said_to_be(
-    db: Database, dsn: str, parts: list[Part], staged: list[Part]
-) -> None:
+def test_tables_that_stay_locked_are_said_to_be(db: Database, dsn: str, parts: list[Part], staged: list[Part]) -> None:
     db.execute("alter function cad._exchange_load(cad.space, text, integer) set lock_timeout = '10ms'")
     with psycopg.connect(dsn) as writer:
         writer.execute("update cad.model set name = 'x' where part_number = %s", [parts[0].number])
@@ -400,7 +402,9 @@ def test_tables_that_stay_locked_are_said_to_be(
 def test_a_snapshot_from_before_sees_the_old_vectors_and_keeps_them(
     db: Database, dsn: str, parts: list[Part], staged: list[Part]
 ) -> None:
-    db.execute("create or replace function cad._is_seen_by_all(change xid) returns boolean language sql as 'select false'")
+    db.execute(
+        "create or replace function cad._is_seen_by_all(change xid) returns boolean language sql as 'select false'"
+    )
     with psycopg.connect(dsn) as session:
         session.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         session.execute("select")

@@ -96,9 +96,7 @@ def test_searches_and_writers_go_on(db: Database, dsn: str, parts: list[Part]) -
 
 
 @pytest.mark.parametrize("strategy", ["exact", "iterative", "hnsw"])
-def test_a_snapshot_from_before_sees_each_part_once(
-    db: Database, dsn: str, parts: list[Part], strategy: str
-) -> None:
+def test_a_snapshot_from_before_sees_each_part_once(db: Database, dsn: str, parts: list[Part], strategy: str) -> None:
     """Taken at any moment of the promotion, here while the partition is being indexed."""
     with psycopg.connect(dsn) as before, psycopg.connect(dsn) as meanwhile:
         for session in (before, meanwhile):

@@ -18,7 +18,8 @@ inner join pg_extension as e on e.oid = d.refobjid and e.extname = 'pgcad'
 cross join lateral plpgsql_check_function_tb(
     f.oid::regprocedure, coalesce((
         select t.tgrelid from pg_trigger as t where t.tgfoid = f.oid limit 1
-    ), case when f.prorettype = 'trigger'::regtype then 'cad.space_cad'::regclass else 0 end), extra_warnings => false, security_warnings => true
+    ), case when f.prorettype = 'trigger'::regtype then 'cad.space_cad'::regclass else 0 end),
+    extra_warnings => false, security_warnings => true
 ) as c
 order by 1, 2
 """

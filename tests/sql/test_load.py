@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import pwd
-import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import psycopg
 import pytest
 from known_parts import VERSION, Part, insert, random_part, search, stages, unit_vector
-from pgcad_load.cluster import SUPERUSER
 from pgvector import HalfVector
 from psycopg.types.json import Jsonb
 from service_doubles.process import eventually
 from service_doubles.scripted import ScriptedService
-from small_disk import may_mount, mounted
 
 Database = psycopg.Connection[Any]
 
@@ -355,33 +350,6 @@ def test_without_memory_for_the_index_the_copies_wait(db: Database, parts: list[
         db.execute("alter system reset maintenance_work_mem")
         db.execute("select pg_reload_conf()")
     assert nearest(db, staged[0])[0] == staged[0].number
-
-
-@pytest.fixture
-def small_disk(db: Database) -> Iterator[None]:
-    """What is made from now on lies on a file system of two megabytes."""
-    with tempfile.TemporaryDirectory(prefix="pgcad-disk-") as folder:
-        Path(folder).chmod(0o755)
-        disk = Path(folder) / "disk"
-        disk.mkdir()
-        with mounted(disk, 2, pwd.getpwnam(SUPERUSER).pw_uid):
-            db.execute(f"create tablespace little location '{disk}'")
-            yield
-            db.execute("reset default_tablespace")
-            db.execute("select cad.cancel_load('cad')")
-            db.execute("drop tablespace little")
-
-
-@pytest.mark.skipif(not may_mount(), reason="no right to mount a small disk")
-@pytest.mark.usefixtures("small_disk")
-def test_a_disk_that_fills_up_leaves_the_old_index_at_work(db: Database, parts: list[Part], staged: list[Part]) -> None:
-    before = db.execute("select pg_postmaster_start_time()").fetchone()
-    db.execute("set default_tablespace = little")
-    with pytest.raises(psycopg.errors.DiskFull) as failure:
-        db.execute("call cad.finish_load('cad')")
-    assert "goes on from there" in (failure.value.diag.message_hint or "")
-    assert nearest(db, parts[0], strategy="hnsw")[0] == parts[0].number
-    assert db.execute("select pg_postmaster_start_time()").fetchone() == before
 
 
 def test_tables_that_stay_locked_are_said_to_be(db: Database, dsn: str, parts: list[Part], staged: list[Part]) -> None:

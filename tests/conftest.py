@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = "pgcad_template"
 NUMBERS = count(1)
 
-collect_ignore = [] if may_mount() else ["faults/test_full_disk.py"]
+collect_ignore = [] if may_mount() else ["faults/test_full_disk.py", "faults/test_full_disk_load.py"]
 
 
 def pytest_report_header() -> list[str]:

@@ -143,16 +143,17 @@ begin
     select part, number, vectors[number + 5]
     from generate_series(0, cardinality(vectors) - 5) as number;
 
-    insert into cad.space_cad (
-        model_id, family, text_vec, image_vec, shape_vec, fused_vec, encoder_version, text_md5
-    )
-    select
-        part, m.family,
-        case when l2_norm(vectors[1]) > 0 then vectors[1] end, -- zeros: of no text
-        vectors[2], vectors[3], vectors[4], answer.encoder_version,
-        cad._text_md5(m.name, m.description, m.description_zh, m.description_generated)
-    from cad.model as m
-    where m.model_id = part;
+    execute format($query$
+        insert into %s (model_id, family, text_vec, image_vec, shape_vec, fused_vec, encoder_version, text_md5)
+        select
+            m.model_id, m.family,
+            case when l2_norm($2[1]) > 0 then $2[1] end, -- zeros: of no text
+            $2[2], $2[3], $2[4], $3,
+            cad._text_md5(m.name, m.description, m.description_zh, m.description_generated)
+        from cad.model as m
+        where m.model_id = $1
+    $query$, coalesce(cad._staged('cad'), 'cad.space_cad'))
+    using part, vectors, answer.encoder_version;
 
     update cad.ingest
     set state = 'done', outcome = 'new', model_id = part, content = null, attempts = attempts + 1, last_error = null,
@@ -162,4 +163,5 @@ end
 $$;
 
 comment on function cad._store_part(bigint, cad._analysis) is
-'Stores the part, its files, views and vectors; or an alias where the bytes are there already.';
+'Stores the part, its files, views and vectors, these with a load that was begun; or an alias where the bytes are there '
+'already.';

@@ -197,6 +197,38 @@ $$;
 comment on function cad._index_parameters(text, jsonb, integer) is
 'Parameters of an index over vectors of that many dimensions, checked (22023), with defaults for what is not given.';
 
+create or replace function cad._sized(kind text, parameters jsonb, parts bigint)
+returns jsonb
+language sql immutable parallel safe
+set search_path from current
+as $$
+    select case
+        when kind = 'ivfflat' and not parameters ? 'lists' -- as pgvector recommends up to a million rows
+            then parameters || jsonb_build_object('lists', greatest(10, parts / 1000))
+        else parameters
+    end
+$$;
+
+comment on function cad._sized(text, jsonb, bigint) is
+'Parameters of an index over so many parts, with those that nobody chose and that depend on their number.';
+
+create or replace function cad._build_workers()
+returns integer
+language sql stable parallel safe
+set search_path from current
+as $$
+    -- pgvector before 0.8.2 may overflow a buffer when it builds in parallel.
+    select case
+        when string_to_array(e.extversion, '.')::integer[] < '{0,8,2}' then 0
+        else current_setting('max_parallel_maintenance_workers')::integer
+    end
+    from pg_extension as e
+    where e.extname = 'vector'
+$$;
+
+comment on function cad._build_workers() is
+'How many processes may help to build an index: max_parallel_maintenance_workers, or none where this pgvector is not safe.';
+
 create or replace function cad._create_vector_index(vectors text, kind text, parameters jsonb, dim integer)
 returns void
 language plpgsql volatile parallel unsafe
@@ -208,14 +240,10 @@ declare
     described record;
 begin
     select k.* into strict described from cad._index_kind() as k where k.kind = _create_vector_index.kind;
-    if kind = 'ivfflat' and not parameters ? 'lists' then -- as pgvector recommends up to a million rows
-        execute format('select jsonb_build_object(''lists'', greatest(10, count(*) / 1000)) from cad.%I', vectors)
-        into parameters;
+    if kind = 'ivfflat' and not parameters ? 'lists' then
+        execute format('select cad._sized($1, $2, count(*)) from cad.%I', vectors) into parameters using kind, parameters;
     end if;
-    -- pgvector before 0.8.2 may overflow a buffer when it builds in parallel.
-    if (select string_to_array(e.extversion, '.')::integer[] < '{0,8,2}' from pg_extension as e where e.extname = 'vector') then
-        perform set_config('max_parallel_maintenance_workers', '0', true);
-    end if;
+    perform set_config('max_parallel_maintenance_workers', cad._build_workers()::text, true);
     execute format(
         'create index on cad.%I using %I (%s %I) with (%s)', vectors, described.method,
         format(described.indexed, coalesce((parameters -> 'dim')::integer, dim)), described.operator_class,

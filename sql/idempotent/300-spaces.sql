@@ -44,7 +44,7 @@ $$;
 comment on function cad._refuse_while_reembedded(text) is
 'Refuses (55006) to touch the tables of a space that cad.reembed or an import is at; keeps both away until the commit.';
 
-create or replace function cad._create_vectors(stem text, dim integer) returns void
+create or replace function cad._create_vectors(stem text, dim integer, with_views boolean default true) returns void
 language plpgsql volatile parallel unsafe
 set search_path from current
 as $$
@@ -77,14 +77,6 @@ begin
         'create table cad.%I partition of cad.%I (primary key (model_id, family)) default', vectors || '_default', vectors
     );
     execute format(
-        'create table cad.%I (
-            like cad.space_cad_view including comments including constraints,
-            primary key (model_id, view),
-            foreign key (model_id) references cad.model on delete cascade
-        )', vectors || '_view'
-    );
-    execute format('alter table cad.%I alter vec type halfvec(%s)', vectors || '_view', dim);
-    execute format(
         'create trigger note_change after insert or update or delete on cad.%I
         for each row execute function cad._note_change(''vectors'')', vectors
     );
@@ -96,6 +88,17 @@ begin
         'create trigger note_truncate after truncate on cad.%I
         for each statement execute function cad._note_change(''vectors'')', vectors
     );
+    if not with_views then
+        return;
+    end if;
+    execute format(
+        'create table cad.%I (
+            like cad.space_cad_view including comments including constraints,
+            primary key (model_id, view),
+            foreign key (model_id) references cad.model on delete cascade
+        )', vectors || '_view'
+    );
+    execute format('alter table cad.%I alter vec type halfvec(%s)', vectors || '_view', dim);
     execute format(
         'create trigger note_change after insert or update or delete or truncate on cad.%I
         for each statement execute function cad._note_change(''vectors'')', vectors || '_view'
@@ -106,9 +109,9 @@ begin
 end
 $$;
 
-comment on function cad._create_vectors(text, integer) is
+comment on function cad._create_vectors(text, integer, boolean) is
 'Makes the tables of a space, cad.space_<stem> and cad.space_<stem>_view, without an index on the vectors. Like those of '
-'the default space, they note changes and keep codes current.';
+'the default space, they note changes and keep codes current. Without views only the first of the two.';
 
 create or replace function cad.add_space(
     name text, dim integer, backend text default 'external', encoder jsonb default '{}'
@@ -125,11 +128,11 @@ begin
         raise exception 'a space needs a name and a number of dimensions'
             using errcode = 'null_value_not_allowed', hint = 'For example cad.add_space(''siglip'', 768).';
     end if;
-    if add_space.name !~ '^[a-z][a-z0-9_]{0,22}$' or add_space.name ~ '(^|_)(default|next|previous|view)$' then
+    if add_space.name !~ '^[a-z][a-z0-9_]{0,22}$' or add_space.name ~ '(^|_)(default|next|previous|staged|view)$' then
         raise exception 'a space cannot be named %', quote_literal(left(add_space.name, 100))
             using errcode = 'invalid_parameter_value',
                 hint = 'Take a lower-case letter, then at most 22 lower-case letters, digits and underscores; its tables '
-                || 'take the endings _default, _next, _previous and _view.';
+                || 'take the endings _default, _next, _previous, _staged and _view.';
     end if;
     if dim not between 1 and 4000 then
         raise exception 'a space cannot have % dimensions', dim

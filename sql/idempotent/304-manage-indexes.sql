@@ -1,6 +1,6 @@
 -- Indexes are added, changed and dropped while searches go on. A new one is built partition after partition, each in a
--- transaction of its own; what it replaces is dropped when all of it stands, so there is an index at any time. While
--- a partition is being indexed, whoever writes to it waits.
+-- transaction of its own; what it replaces is dropped when all of it stands and is proven, so there is an index at any
+-- time, and none that finds less. While a partition is being indexed, whoever writes to it waits.
 
 create or replace function cad._want_index(space text, kind text, parameters jsonb)
 returns void
@@ -60,29 +60,40 @@ $$;
 comment on function cad._next_partition_to_index(text, text) is
 'A partition that lacks the index of a kind that its space wants; null where none does.';
 
-create or replace function cad._index_partition(space text, kind text)
-returns boolean
+create or replace function cad._index_partition(
+    space text, kind text, least_recall real, out made boolean, out failure jsonb
+)
 language plpgsql volatile parallel unsafe security definer
 set search_path from current
 as $$
 declare
     partition text;
+    wanted jsonb;
 begin
     perform cad._refuse_while_reembedded(space);
     perform pg_advisory_xact_lock(hashtextextended('pgcad indexes ' || space, 0)); -- two at once would build it twice
     partition := cad._next_partition_to_index(space, kind);
-    if partition is null then
-        return false;
+    made := partition is not null;
+    if not made then
+        return;
     end if;
-    perform cad._create_vector_index(partition, kind, s.config -> 'indexes' -> kind, s.dim)
-    from cad.space as s
-    where s.name = _index_partition.space;
-    return true;
+    select s.config -> 'indexes' -> kind into wanted from cad.space as s where s.name = _index_partition.space;
+    begin
+        perform cad._create_vector_index(partition, kind, wanted, s.dim) from cad.space as s where s.name = _index_partition.space;
+        perform cad._prove_successor(space, kind, partition, least_recall);
+    exception when object_not_in_prerequisite_state then
+        failure := jsonb_build_object('sqlstate', sqlstate, 'message', sqlerrm, 'hint', format(
+            'The old one serves on, the new one is gone. Give a new one a larger m or ef_construction, or take it as it is: '
+            'call cad.add_index(%L, %L, …, least_recall => …);', space, kind
+        ));
+        perform cad._keep_old_indexes(space, kind, wanted);
+    end;
 end
 $$;
 
-comment on function cad._index_partition(text, text) is
-'Makes the index of a kind on one more partition of a space; false where every one has it.';
+comment on function cad._index_partition(text, text, real) is
+'Makes the index of a kind on one more partition of a space; made is false where every one has it. One that finds less than '
+'what it is to replace is a failure: what was made is dropped, the old ones serve on.';
 
 create or replace function cad._other_kinds(kinds text[])
 returns text[]
@@ -170,21 +181,28 @@ comment on function cad._profile(text) is
 'The indexes of a profile. docs/results/index has the measurements that they were chosen by.';
 
 -- Procedures that commit cannot have a set clause: every name below is qualified.
-create or replace procedure cad._add_index(space text, kind text, parameters jsonb)
+create or replace procedure cad._add_index(space text, kind text, parameters jsonb, least_recall real)
 language plpgsql
 as $$
+declare
+    step record;
 begin
     perform cad._want_index(space, kind, parameters);
     loop
         commit;
-        exit when not cad._index_partition(space, kind);
+        step := cad._index_partition(space, kind, least_recall);
+        exit when not step.made or step.failure is not null;
     end loop;
+    commit;
+    perform cad._raise(step.failure);
 end
 $$;
 
 comment on procedure cad._add_index is 'Gives every partition of a space an index of a kind, committing after each.';
 
-create or replace procedure cad.add_index(space text, kind text, parameters jsonb default null)
+create or replace procedure cad.add_index(
+    space text, kind text, parameters jsonb default null, least_recall real default null
+)
 language plpgsql
 as $$
 declare
@@ -195,7 +213,7 @@ begin
         raise exception 'cad.add_index() commits after every partition, so it cannot run inside a transaction block'
             using errcode = '25001', hint = 'Call it without begin; a driver has a setting for that, often named autocommit.';
     end if;
-    call cad._add_index(space, kind, parameters);
+    call cad._add_index(space, kind, parameters, least_recall);
     perform cad._drop_indexes(space, '{}', array[kind]);
 end
 $$;
@@ -203,9 +221,10 @@ $$;
 comment on procedure cad.add_index is
 'Gives a space an index of a kind, hnsw, prefix, bit or ivfflat, such as call cad.add_index(''cad'', ''prefix'', '
 '''{"dim": 128}''); without parameters as it is wanted already, or with the defaults. One of that kind with other '
-'parameters serves until the new one stands, then it is dropped. Call it again to go on after an interruption.';
+'parameters serves until the new one stands and finds what cad.tune was asked for, or what the old one finds, or '
+'least_recall of the ten nearest; then it is dropped. Call it again to go on after an interruption.';
 
-create or replace procedure cad.use_profile(space text, profile text)
+create or replace procedure cad.use_profile(space text, profile text, least_recall real default null)
 language plpgsql
 as $$
 declare
@@ -220,7 +239,7 @@ begin
             using errcode = '25001', hint = 'Call it without begin; a driver has a setting for that, often named autocommit.';
     end if;
     foreach kind in array kinds loop
-        call cad._add_index(space, kind, wanted operator(pg_catalog.->) kind);
+        call cad._add_index(space, kind, wanted operator(pg_catalog.->) kind, least_recall);
     end loop;
     perform cad._drop_indexes(space, cad._other_kinds(kinds), kinds);
 end

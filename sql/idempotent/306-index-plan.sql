@@ -30,7 +30,10 @@ $$;
 comment on function cad._parts_of(regclass) is 'How many parts a table of vectors has, as of its last analyze if there was one.';
 
 create or replace function cad.index_plan(space text)
-returns table (kind text, parameters jsonb, stands boolean, size_bytes bigint, build_bytes bigint, fits boolean)
+returns table (
+    kind text, parameters jsonb, stands boolean, size_bytes bigint, build_bytes bigint, fits boolean, workers integer,
+    build_s double precision
+)
 language plpgsql
 stable parallel unsafe
 set search_path from current
@@ -46,7 +49,9 @@ begin
         max(cad._build_bytes(k.kind, wanted.parameters, s.dim, leaf.parts)),
         max(cad._build_bytes(k.kind, wanted.parameters, s.dim, leaf.parts))
         <= pg_size_bytes(current_setting('maintenance_work_mem'))
-        and sum(cad._index_bytes(k.kind, wanted.parameters, s.dim, leaf.parts)) <= cad._disk_free_bytes()
+        and sum(cad._index_bytes(k.kind, wanted.parameters, s.dim, leaf.parts)) <= cad._disk_free_bytes(),
+        cad._build_workers(),
+        sum(cad._build_s(measured, leaf.parts))
     from cad.space as s
     cross join cad._index_kind() as k
     cross join lateral (
@@ -56,6 +61,9 @@ begin
     ) as wanted
     inner join pg_inherits as i on i.inhparent = s.vectors
     cross join lateral (select cad._parts_of(i.inhrelid) as parts) as leaf
+    left join cad.build_time as measured
+        on measured.space = s.name and measured.kind = k.kind and measured.parameters = wanted.parameters
+        and measured.workers = cad._build_workers()
     where s.name = index_plan.space
     group by k.kind, wanted.parameters, s.vectors
     order by k.kind;
@@ -64,7 +72,8 @@ $$;
 
 comment on function cad.index_plan(text) is
 'What each kind of index costs in a space, with the parameters that it has or the defaults: size on disk over all partitions, '
-'memory to build that of the largest one, and whether maintenance_work_mem and the disk have room.';
+'memory to build that of the largest one, and whether maintenance_work_mem and the disk have room; how many processes may '
+'help, and how many seconds all of it takes, once cad.measure_builds has measured these parameters.';
 
 create or replace function cad._check_room(vectors regclass, kind text, parameters jsonb, dim integer)
 returns void

@@ -1,5 +1,7 @@
 -- A large family gets its own partition and index while searches and loading go on: copy and index it beside the
--- default partition, commit, then catch up and attach under a lock that lasts as long as that takes.
+-- default partition, then catch up and attach under locks that last as long as that takes. All of it is one
+-- transaction: a search that began before and reaches the tables after would otherwise see the copied rows beside
+-- those that were copied, each part twice.
 
 create or replace function cad._partition_name(space text, family text) returns text
 language sql immutable strict parallel safe
@@ -52,59 +54,53 @@ $$;
 comment on function cad._catch_up(text, text) is
 'Makes the prepared partition of a family equal to its rows in the default partition.';
 
-create or replace function cad._prepare_partition(space text, family text) returns void
-language plpgsql volatile parallel unsafe security definer
-set search_path from current
-as $$
-declare
-    partition text := cad._partition_name(space, family);
-begin
-    perform cad._refuse_while_reembedded(space);
-    perform pg_advisory_xact_lock(hashtextextended(partition, 0));
-    if cad._is_promoted(space, family) then
-        return;
-    end if;
-    if to_regclass(format('cad.%I', partition)) is null then
-        execute format('create table cad.%I (like cad.%I including defaults including storage)', partition, 'space_' || space);
-        execute format('alter table cad.%I add primary key (model_id, family)', partition);
-        perform cad._catch_up(space, family);
-        perform cad._create_vector_indexes(space, partition);
-    end if;
-end
-$$;
-
-comment on function cad._prepare_partition(text, text) is
-'Copies a family out of the default partition into a table of its own and indexes it; nothing is moved yet.';
-
-create or replace function cad._attach_partition(space text, family text) returns void
+create or replace function cad._move_family(space text, family text) returns void
 language plpgsql volatile parallel unsafe security definer
 set search_path from current
 set lock_timeout = '2s'
+set deadlock_timeout = '100ms' -- whom others wait for and who waits for them gives way here, not there
 as $$
 declare
-    partition text := cad._partition_name(space, family);
-    source text := format('space_%s_default', space);
+    partition constant text := cad._partition_name(space, family);
+    source constant text := format('space_%s_default', space);
+    gentle_tries constant integer := 5;
+    most_tries constant integer := 20;
 begin
     perform cad._refuse_while_reembedded(space);
     perform pg_advisory_xact_lock(hashtextextended(partition, 0));
     if cad._is_promoted(space, family) then
         return;
     end if;
-    -- Writers wait from here on, readers only for the attaching. In the order in which ingest takes its locks: attaching
-    -- locks cad.model too, for the foreign key.
-    lock table cad.model in share row exclusive mode;
-    execute format('lock table cad.%I in share row exclusive mode', source);
+    execute format('create table cad.%I (like cad.%I including defaults including storage)', partition, 'space_' || space);
+    execute format('alter table cad.%I add primary key (model_id, family)', partition);
     perform cad._catch_up(space, family);
-    execute format('delete from cad.%I where family = $1', source) using family;
-    execute format('alter table cad.%I attach partition cad.%I for values in (%L)', 'space_' || space, partition, family);
-exception when lock_not_available then
-    raise exception 'family % is prepared, but its rows are locked by other sessions', quote_literal(family)
-        using errcode = 'lock_not_available', hint = 'Call cad.promote_family again when they are done; it goes on from here.';
+    perform cad._create_vector_indexes(space, partition);
+    for tries in 1..most_tries loop
+        begin
+            perform cad._catch_up(space, family); -- of the index alone, before anybody waits
+            -- Writers wait from here on, readers only for the attaching. In the order in which ingest takes its locks:
+            -- attaching locks cad.model too, for the foreign key. Where there is always somebody who has read and is
+            -- about to write, that never comes to an end: then readers wait, too, until none of those is left.
+            if tries > gentle_tries then
+                execute format('lock table cad.%I in access exclusive mode', source);
+            end if;
+            lock table cad.model in share row exclusive mode;
+            execute format('lock table cad.%I in share row exclusive mode', source);
+            perform cad._catch_up(space, family);
+            execute format('delete from cad.%I where family = $1', source) using family;
+            execute format('alter table cad.%I attach partition cad.%I for values in (%L)', 'space_' || space, partition, family);
+            return;
+        exception when lock_not_available or deadlock_detected then
+            perform pg_sleep(case when tries < most_tries then 0.5 else 0 end);
+        end;
+    end loop;
+    raise exception 'the rows of family % in space % are locked by other sessions', quote_literal(family), space
+        using errcode = 'lock_not_available', hint = 'Nothing was changed there. Call cad.promote_family again when they are done.';
 end
 $$;
 
-comment on function cad._attach_partition(text, text) is
-'Moves a prepared family out of the default partition, in one short transaction.';
+comment on function cad._move_family(text, text) is
+'Gives a family its own partition in a space, in one transaction: searches that began before see none of its rows there.';
 
 create or replace function cad._promotable(family text) returns text[]
 language plpgsql stable parallel unsafe
@@ -121,7 +117,7 @@ $$;
 
 comment on function cad._promotable(text) is 'The spaces a family is to be promoted in; refuses a family without parts.';
 
--- Commits between the steps, so it cannot have a set clause: every name below is qualified.
+-- Commits after every space, so it cannot have a set clause: every name below is qualified.
 create or replace procedure cad.promote_family(family text)
 language plpgsql
 as $$
@@ -131,13 +127,11 @@ declare
 begin
     call cad._commit(outside);
     if not outside then
-        raise exception 'cad.promote_family() commits between its steps, so it cannot run inside a transaction block'
+        raise exception 'cad.promote_family() commits after every space, so it cannot run inside a transaction block'
             using errcode = '25001', hint = 'Call it without begin; a driver has a setting for that, often named autocommit.';
     end if;
     foreach space in array cad._promotable(family) loop
-        perform cad._prepare_partition(space, family);
-        commit;
-        perform cad._attach_partition(space, family);
+        perform cad._move_family(space, family);
         commit;
     end loop;
 end

@@ -1,6 +1,6 @@
 -- New tables of vectors beside the old ones, and the exchange of the two. The registry cad.space names its tables by
 -- identity and every search reads it first, so a search finds the tables of its own snapshot: the old or the new ones,
--- never some of both.
+-- never some of both. cad.finish_load does the same with the vectors and leaves those of the views where they are.
 
 create or replace function cad._promoted_families(vectors regclass) returns text[]
 language sql stable strict parallel safe
@@ -43,7 +43,10 @@ set lock_timeout = '2s' -- dropping a foreign key locks cad.model too, and whoev
 as $$
 begin
     if to_regclass(format('cad.%I', 'space_' || stem)) is not null then
-        execute format('drop table cad.%I, cad.%I', 'space_' || stem, 'space_' || stem || '_view');
+        execute format('drop table cad.%I', 'space_' || stem);
+    end if;
+    if to_regclass(format('cad.%I', 'space_' || stem || '_view')) is not null then
+        execute format('drop table cad.%I', 'space_' || stem || '_view');
     end if;
 end
 $$;
@@ -51,7 +54,7 @@ $$;
 comment on function cad._drop_vectors(text) is
 'Drops the tables cad.space_<stem> and cad.space_<stem>_view where they are there.';
 
-create or replace function cad._begin_next(stored cad.space, wanted text) returns void
+create or replace function cad._begin_next(stored cad.space, wanted text, with_views boolean default true) returns void
 language plpgsql volatile parallel unsafe
 set search_path from current
 as $$
@@ -72,7 +75,7 @@ begin
         end if;
     end if;
     if to_regclass(format('cad.%I', 'space_' || stem)) is null then
-        perform cad._create_vectors(stem, stored.dim);
+        perform cad._create_vectors(stem, stored.dim, with_views);
     end if;
     foreach family in array cad._promoted_families(stored.vectors) loop
         if not cad._is_promoted(stem, family) then
@@ -82,7 +85,7 @@ begin
 end
 $$;
 
-comment on function cad._begin_next(cad.space, text) is
+comment on function cad._begin_next(cad.space, text, boolean) is
 'Makes the tables for the vectors of another encoder version, with the partitions of the present ones; those that an '
 'earlier run of the same version left are kept.';
 
@@ -119,7 +122,7 @@ $$;
 comment on function cad._index_next(text) is
 'Indexes one more partition of the next vectors; false where every one has its index.';
 
-create or replace function cad._rename_vectors(stem text, new_stem text) returns void
+create or replace function cad._rename_vectors(stem text, new_stem text, endings text[]) returns void
 language plpgsql volatile parallel unsafe
 set search_path from current
 as $$
@@ -129,7 +132,7 @@ begin
     for relation in
         with stored as (
             select format('cad.%I', 'space_' || stem || t.ending)::regclass::oid as oid
-            from unnest(array['', '_view']) as t (ending)
+            from unnest(endings) as t (ending)
             union all
             select i.inhrelid
             from pg_inherits as i
@@ -161,8 +164,8 @@ begin
 end
 $$;
 
-comment on function cad._rename_vectors(text, text) is
-'Renames the tables of a space, their partitions and indexes from cad.space_<stem>… to cad.space_<new stem>….';
+comment on function cad._rename_vectors(text, text, text[]) is
+'Renames the tables of a space with these endings, partitions and indexes from cad.space_<stem>… to cad.space_<new stem>….';
 
 create or replace function cad._policies(source regclass) returns text[]
 language sql stable strict parallel safe
@@ -233,26 +236,29 @@ set search_path from current
 as $$
 declare
     previous constant text := space || '_previous';
+    endings text[] := array[''];
     rules text[];
     rule text;
     ending text;
     shown text;
 begin
-    execute format(
-        'lock table only cad.%I, only cad.%I in access exclusive mode', 'space_' || space, 'space_' || space || '_view'
-    );
-    rules := cad._policies(format('cad.%I', 'space_' || space)::regclass)
-        || cad._policies(format('cad.%I', 'space_' || space || '_view')::regclass);
+    if to_regclass(format('cad.%I', 'space_' || space || '_next_view')) is not null then
+        endings := array['', '_view'];
+    end if;
+    foreach ending in array endings loop
+        execute format('lock table only cad.%I in access exclusive mode', 'space_' || space || ending);
+        rules := rules || cad._policies(format('cad.%I', 'space_' || space || ending)::regclass);
+    end loop;
     shown := pg_get_viewdef('cad.view'::regclass);
-    perform cad._rename_vectors(space, previous);
-    perform cad._rename_vectors(space || '_next', space);
-    foreach ending in array array['', '_default', '_view'] loop
+    perform cad._rename_vectors(space, previous, endings);
+    perform cad._rename_vectors(space || '_next', space, endings);
+    foreach ending in array endings || '_default'::text loop
         perform cad._inherit_membership(
             format('cad.%I', 'space_' || previous || ending)::regclass,
             format('cad.%I', 'space_' || space || ending)::regclass
         );
     end loop;
-    foreach ending in array array['', '_view'] loop -- after that: a dump leaves out what a member had when it became one
+    foreach ending in array endings loop -- after that: a dump leaves out what a member had when it became one
         perform cad._share_grants(
             format('cad.%I', 'space_' || previous || ending)::regclass,
             format('cad.%I', 'space_' || space || ending)::regclass
@@ -261,14 +267,15 @@ begin
     foreach rule in array coalesce(rules, '{}') loop
         execute rule;
     end loop;
-    if space = 'cad' then -- a view follows a table through its renaming: this one must not
+    if space = 'cad' and '_view' = any(endings) then -- a view follows a table through its renaming: this one must not
         execute 'create or replace view cad.view with (security_invoker = true) as ' || shown;
     end if;
 end
 $$;
 
 comment on function cad._exchange_vectors(text) is
-'Renames the tables of a space to previous and the next ones to theirs, which take over grants, policies and membership.';
+'Renames the tables of a space to previous and the next ones to theirs, which take over grants, policies and membership. '
+'Where no next views were made, the present ones stay.';
 
 create or replace function cad._finish_next(stored cad.space, wanted text, batch integer) returns boolean
 language plpgsql volatile parallel unsafe

@@ -45,6 +45,7 @@ begin
         raise exception 'batch cannot be %', coalesce(batch::text, 'null')
             using errcode = '22023', hint = 'It is the number of parts in one request and one transaction, from 1 to 64.';
     end if;
+    perform cad._refuse_while_loaded(space);
     wanted := cad._service_version(space);
     select * into strict stored from cad.space as s where s.name = _begin_reembed.space;
     was_empty := stored.encoder_version is null;

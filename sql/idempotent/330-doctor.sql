@@ -192,7 +192,20 @@ begin
             when status = 'warning'
                 then format('Parts without are found by their words only. Run: call cad.reembed(%L);', stored.name)
         end;
+        if status = 'warning' and cad._staged(stored.name) is not null then
+            hint := 'Parts without are found by their words only, until the load is finished.';
+        end if;
         return next;
+        if cad._staged(stored.name) is not null then
+            check_name := format('load into space %s', stored.name);
+            status := 'warning';
+            detail := format('begun, vectors are staged in %s', cad._staged(stored.name));
+            hint := format(
+                'Searches see them after: call cad.finish_load(%L); To give it up: select cad.cancel_load(%L);',
+                stored.name, stored.name
+            );
+            return next;
+        end if;
         previous := to_regclass(format('cad.%I', 'space_' || stored.name || '_previous'));
         if previous is not null then
             check_name := format('previous vectors of space %s', stored.name);
@@ -201,7 +214,8 @@ begin
             hint := format('When they are not wanted any more: select cad.drop_previous(%L);', stored.name);
             return next;
         end if;
-        if to_regclass(format('cad.%I', 'space_' || stored.name || '_next')) is not null then
+        if to_regclass(format('cad.%I', 'space_' || stored.name || '_next')) is not null
+            and cad._staged(stored.name) is null then
             check_name := format('next vectors of space %s', stored.name);
             status := 'warning';
             detail := 'cad.reembed is at work, or was stopped before its end';

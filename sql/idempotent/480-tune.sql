@@ -8,7 +8,6 @@ set search_path from current
 as $$
 declare
     searched cad.space;
-    percent real;
 begin
     select s.* into searched from cad.space as s where s.name = _tuning_questions.space;
     source := 'log';
@@ -25,17 +24,9 @@ begin
         return;
     end if;
     source := 'parts';
-    percent := least(100, 100 * 20.0 * most / greatest((select sum(p.parts) from cad._partitions(searched.vectors) as p), 1));
-    -- What is asked in words is like what was said of the parts, and lies apart from their fused vectors.
-    execute format($query$
-        select array_agg(q.question) filter (where l2_norm(q.question) > 0)
-        from (
-            select unnest(array[s.fused_vec, s.text_vec]) as question
-            from (select * from %s as s tablesample system ($1) order by random() limit $2) as s
-        ) as q
-    $query$, searched.vectors)
-    into questions
-    using percent, (most + 1) / 2;
+    questions := cad._sampled_questions(
+        searched.vectors, (select sum(p.parts) from cad._partitions(searched.vectors) as p)::bigint, most
+    );
 end
 $$;
 

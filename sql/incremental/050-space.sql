@@ -9,7 +9,7 @@
 
 create table cad.space (
     name text primary key
-    check (name ~ '^[a-z][a-z0-9_]{0,22}$' and name !~ '(^|_)(default|next|previous|view)$'),
+    check (name ~ '^[a-z][a-z0-9_]{0,22}$' and name !~ '(^|_)(default|next|previous|staged|view)$'),
     dim integer not null check (dim between 1 and 4000),
     metric text not null default 'cosine' check (metric = 'cosine'),
     backend text not null check (backend in ('native', 'open_clip', 'http', 'external')),

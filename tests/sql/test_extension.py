@@ -64,8 +64,9 @@ def test_every_function_pins_the_same_search_path(db: Connection) -> None:
     ).fetchall()
     assert [pin for pin, _ in pins] == ["none", "search_path=pg_catalog, cad, public, pg_temp"]
     assert pins[0][1] == [
-        "_add_index", "_commit", "_encode_parts", "add_index", "doctor", "encode_parts", "ingest_pending",
-        "load_resident", "promote_family", "reembed", "refresh_resident", "train_codes", "use_profile",
+        "_add_index", "_commit", "_encode_parts", "add_index", "doctor", "encode_parts", "finish_load",
+        "ingest_pending", "load_resident", "promote_family", "reembed", "refresh_resident", "train_codes",
+        "use_profile",
     ]  # fmt: skip
 
 
@@ -233,24 +234,6 @@ def test_vectors_lie_in_their_rows_in_every_partition(db: Connection, scripted: 
     assert {kind for _, kind in storage} == {"m"}
 
 
-def test_an_interrupted_promotion_goes_on(db: Connection, scripted: ScriptedService) -> None:
-    """Prepared, then parts change family, go and come, then attached: the partition holds what it should."""
-    queue(db, "bolts", 4)
-    db.execute("call cad.ingest_pending(3)")
-    db.execute("select cad._prepare_partition('cad', 'bolts')")
-    db.execute("call cad.ingest_pending()")
-    db.execute("delete from cad.model where source_uri = '1'")
-    db.execute("update cad.model set family = 'nuts' where source_uri = '2'")
-    db.execute(
-        "update cad.space_cad set text_vec = null where model_id in (select model_id from cad.model where name = '3')"
-    )
-    db.execute("call cad.promote_family('bolts')")
-    assert db.execute(
-        "select m.source_uri, s.tableoid = 'cad.space_cad_default'::regclass, s.text_vec is null"
-        " from cad.space_cad as s join cad.model as m using (model_id) order by m.source_uri"
-    ).fetchall() == [("2", True, False), ("3", False, True), ("4", False, False)]
-
-
 def test_a_family_without_parts_is_not_promoted(db: Connection) -> None:
     with pytest.raises(psycopg.errors.InvalidParameterValue, match="no part has family 'ghosts'"):
         db.execute("call cad.promote_family('ghosts')")
@@ -258,10 +241,10 @@ def test_a_family_without_parts_is_not_promoted(db: Connection) -> None:
 
 def test_a_promotion_that_cannot_get_its_lock_says_so(db: Connection, dsn: str, scripted: ScriptedService) -> None:
     load(db, "b", 1)
-    db.execute("alter function cad._attach_partition(text, text) set lock_timeout = '50ms'")
+    db.execute("alter function cad._move_family(text, text) set lock_timeout = '50ms'")
     with psycopg.connect(dsn) as other:
         other.execute("update cad.space_cad set encoder_version = encoder_version")
-        with pytest.raises(psycopg.errors.LockNotAvailable, match="is prepared") as failure:
+        with pytest.raises(psycopg.errors.LockNotAvailable, match="are locked by other sessions") as failure:
             db.execute("call cad.promote_family('b')")
         assert "again" in (failure.value.diag.message_hint or "")
     db.execute("call cad.promote_family('b')")

@@ -93,3 +93,47 @@ def test_an_empty_space_has_a_plan_and_an_unknown_one_has_none(db: Database) -> 
 def test_there_is_room_on_the_disk(db: Database) -> None:
     [(free,)] = db.execute("select cad._disk_free_bytes()").fetchall()
     assert free > 1_000_000
+
+
+def predicted_s(db: Database) -> dict[str, float | None]:
+    return dict(db.execute("select kind, build_s from cad.index_plan('cad')").fetchall())
+
+
+@pytest.mark.usefixtures("parts")
+def test_how_long_a_build_takes_is_known_once_it_was_measured(db: Database) -> None:
+    assert set(predicted_s(db).values()) == {None}
+    measured = db.execute("select kind, few_parts, many_parts, few_s, many_s from cad.measure_builds('cad')").fetchall()
+    assert [kind for kind, *_ in measured] == sorted(KINDS)
+    assert all(0 < few < many <= PARTS and few_s > 0 and many_s > 0 for _, few, many, few_s, many_s in measured)
+    before = predicted_s(db)
+    # The sample is all there is: what was measured is what is predicted.
+    assert before == {kind: pytest.approx(many_s) for kind, *_, many_s in measured}
+    db.execute("update cad.build_time set few_s = 1, many_s = 5")
+    assert predicted_s(db).keys() == before.keys()
+    db.execute("update pg_class set reltuples = 100 * reltuples where oid = 'cad.space_cad_default'::regclass")
+    assert all(seconds is not None and seconds > 400 for seconds in predicted_s(db).values())
+    add(db, "bit")
+    assert predicted_s(db)["bit"] is None, "measured with other parameters"
+    assert db.execute("select to_regclass('cad._build_sample')").fetchone() == (None,)
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "ivfflat"])
+def test_more_parts_take_longer(db: Database, kind: str) -> None:
+    took = "select cad._build_s(row('cad', %s, '{}', 0, 2000, 1, 8000, 5, now())::cad.build_time, %s)"
+    seconds = [db.execute(took, [kind, parts]).fetchone()[0] for parts in (2000, 8000, 20000, 1_000_000)]  # type: ignore[index]
+    assert seconds == sorted(seconds)
+    assert seconds[:2] == [pytest.approx(1), pytest.approx(5)]
+    assert (seconds[3] / seconds[2] > 60) == (kind == "hnsw")  # n log n, and linear
+
+
+def test_too_few_parts_to_measure_are_refused(db: Database) -> None:
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="has only 0 vectors"):
+        db.execute("select cad.measure_builds('cad')")
+
+
+def test_only_a_pgvector_that_can_is_let_build_in_parallel(db: Database) -> None:
+    """Before 0.8.2 a parallel build may overflow a buffer."""
+    db.execute("set max_parallel_maintenance_workers = 3")
+    for version, workers in (("0.8.0", 0), ("0.8.1", 0), ("0.8.2", 3), ("0.10.0", 3)):
+        db.execute("update pg_extension set extversion = %s where extname = 'vector'", [version])
+        assert db.execute("select distinct workers from cad.index_plan('cad')").fetchall() == [(workers,)]

@@ -111,7 +111,7 @@ def test_a_reader_searches_and_embeds_and_changes_nothing(
         "update cad.model set name = 'mine'",
         "select cad.add_space('mine', 3)",
         "select * from cad.doctor()",
-        "select cad._attach_partition('cad', 'bolts')",
+        "select cad._move_family('cad', 'bolts')",
         "select cad.grant_to('test_reader', 'admin')",
     ):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):

@@ -1,0 +1,50 @@
+"""A disk that is really full while a large load is finished: the old index serves on, and the load can be given up."""
+
+from __future__ import annotations
+
+import pwd
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+from known_parts import insert, random_part, search
+from pgcad_load.cluster import SUPERUSER
+from small_disk import mounted
+
+
+@pytest.fixture
+def small_disk(db: psycopg.Connection[Any]) -> Iterator[None]:
+    """A tablespace of two megabytes, named little."""
+    with tempfile.TemporaryDirectory(prefix="pgcad-disk-") as folder:
+        Path(folder).chmod(0o755)
+        disk = Path(folder) / "disk"
+        disk.mkdir()
+        with mounted(disk, 2, pwd.getpwnam(SUPERUSER).pw_uid):
+            db.execute(f"create tablespace little location '{disk}'")
+            yield
+            db.execute("drop tablespace little")
+
+
+@pytest.mark.usefixtures("small_disk")
+def test_a_disk_that_fills_up_leaves_the_old_index_at_work(db: psycopg.Connection[Any]) -> None:
+    rng = np.random.default_rng(3)
+    parts = [random_part(rng, number) for number in range(500)]
+    insert(db, parts)
+    vector = parts[0].vectors["fused"]
+    assert vector is not None
+    before = db.execute("select pg_postmaster_start_time()").fetchone()
+    db.execute("select cad.begin_load('cad')")
+    db.execute("insert into cad.space_cad_staged select * from cad.space_cad")
+    db.execute("set default_tablespace = little")
+    with pytest.raises(psycopg.errors.DiskFull) as failure:
+        db.execute("call cad.finish_load('cad')")
+    assert "goes on from there" in (failure.value.diag.message_hint or "")
+    assert search(db, vector, 1, options={"strategy": "hnsw", "against": "fused"})[0][0] == parts[0].number
+    assert db.execute("select pg_postmaster_start_time()").fetchone() == before
+    db.execute("reset default_tablespace")
+    db.execute("select cad.cancel_load('cad')")
+    assert search(db, vector, 1, options={"strategy": "hnsw", "against": "fused"})[0][0] == parts[0].number

@@ -21,12 +21,10 @@ def scratch_database(dsn: str, name: str) -> Iterator[str]:
     with psycopg.connect(dsn, autocommit=True) as db:
         db.execute(sql.SQL("drop database if exists {} with (force)").format(identifier))
         db.execute(sql.SQL("create database {}").format(identifier))
-        [(socket,)] = db.execute("select coalesce(current_setting('pgcad.socket', true), '')").fetchall()
     scratch = make_conninfo(**{**conninfo_to_dict(dsn), "dbname": name})
     try:
         with psycopg.connect(scratch, autocommit=True) as db:
             db.execute("create extension pgcad cascade")
-            db.execute(sql.SQL("alter database {} set pgcad.socket = {}").format(identifier, sql.Literal(socket)))
         yield scratch
     finally:
         with psycopg.connect(dsn, autocommit=True) as db:

@@ -291,7 +291,9 @@ def main() -> None:
             places[name] = Place(folder / str(number), "")
             places[name].folder.mkdir()
             if name.startswith("pg"):
-                dsn = stack.enter_context(scratch_database(cluster.dsn("postgres"), f"pgcad_bench_{number}"))
+                database = f"pgcad_bench_{number}"
+                dsn = stack.enter_context(scratch_database(cluster.dsn("postgres"), database))
+                cluster.set_defaults(database)  # where the encoder service listens, which trains codes
                 places[name] = Place(places[name].folder, dsn)
             try:
                 with contender_process(name, places[name], folder) as contender:

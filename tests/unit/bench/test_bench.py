@@ -13,7 +13,7 @@ from front import front, ms_at, quickest
 from percentiles import percentiles
 from search_engine import FIRST_INTERVALS, INTERVAL_S, Setting, rival, steady
 from side_by_side import RECALL, Point, at_equal_recall, vector_stage, verdicts
-from vector_model import VectorModel
+from vector_model import Source, VectorModel
 
 
 def point(contender: str, recall: float, mean_ms: float, share: float = 1.0) -> Point:
@@ -107,7 +107,9 @@ def test_only_the_naive_side_is_the_rival_at_equal_recall() -> None:
 
 
 def test_filters_let_through_exactly_their_share_and_truth_is_among_these() -> None:
-    model, chance = VectorModel.load(), np.random.default_rng(1)
+    chance = np.random.default_rng(1)
+    source = Source.of(chance.standard_normal((50, 16)).astype(np.float32))
+    model = VectorModel(source, source, "drawn")
     parts, questions = DrawnParts.draw(model, 1000, chance), draw_questions(model, 4, chance)
     for share in (1.0, 0.5, 0.01, 0.001):
         matching = set(np.flatnonzero(parts.masses < share).tolist())

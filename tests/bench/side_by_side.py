@@ -170,19 +170,19 @@ def verdicts(points: Sequence[Point]) -> Iterator[str]:
             ours = min((p.mean_ms for n, p in chosen.items() if p and n == "pgcad fast"), default=None)
             theirs = min((p.mean_ms for n, p in chosen.items() if p and n.startswith(other)), default=None)
             told.append(f"{_through(share)} {_against(ours, theirs)}")
-        if any(name.startswith(other) for name in names(points)):
+        if "pgcad fast" in names(points) and any(name.startswith(other) for name in names(points)):
             yield f"- pgcad fast against {other}: {'; '.join(told)}."
-    if "pgcad tri" in names(points):
+    if {"pgcad tri", "pgcad fast"} <= set(names(points)):
         told = []
         for share in shares:
             chosen = at_equal_recall(points, share)
-            tri, fast = (point.mean_ms if point else None for point in (chosen["pgcad tri"], chosen.get("pgcad fast")))
+            tri, fast = (point.mean_ms if point else None for point in (chosen["pgcad tri"], chosen["pgcad fast"]))
             told.append(f"{_through(share)} {_against(tri, fast)}")
         yield f"- The tri-index against pgcad fast: {'; '.join(told)}."
 
 
 def _through(share: float) -> str:
-    return "without a filter" if share == 1 else f"{share:.4g} let through"
+    return "without a filter" if share == 1 else f"{100 * share:g} % let through"
 
 
 def _against(ours_ms: float | None, theirs_ms: float | None) -> str:
@@ -229,7 +229,7 @@ def table(result: dict[str, Any], points: Sequence[Point]) -> Iterator[str]:
 
 
 def _plot_name(share: float) -> str:
-    return "all" if share == 1 else f"{share:.4g}".replace("0.", "filter_")
+    return "all" if share == 1 else f"filter_{100 * share:g}_percent"
 
 
 def plot(points: Sequence[Point], share: float, parts: int, folder: Path) -> None:

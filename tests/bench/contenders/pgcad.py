@@ -33,16 +33,18 @@ class PgCad(PostgreSql):
 
     def load(self, parts: DrawnParts) -> None:
         self.connect_to_build()
+        if self._coded and self._db.execute("select to_regproc('cad.train_codes')").fetchone() == (None,):
+            raise Unavailable(f"this version of pgcad has no strategy {self._strategy}")
         self._db.execute("select cad.drop_index('cad', 'hnsw')")
         pgcad_parts.load(self._db, parts, ["fused_vec"])
 
     def build(self) -> None:
         self._db.execute("call cad.use_profile('cad', %s)", [self._profile])
-        if self._strategy in ("lsh", "tri"):
+        if self._coded:
             try:
                 self._db.execute("call cad.train_codes('cad')")
-            except psycopg.errors.UndefinedFunction:
-                raise Unavailable(f"this version of pgcad has no strategy {self._strategy}") from None
+            except psycopg.errors.SqlclientUnableToEstablishSqlconnection as error:
+                raise Unavailable(f"the encoder service, which trains codes, does not run: {error}") from None
 
     def settle(self, questions: Vectors) -> None:
         for table in ("cad.model", "cad.space_cad"):
@@ -50,6 +52,10 @@ class PgCad(PostgreSql):
         pgcad_parts.log_questions(self._db, questions, FIRST)
         for target in TARGETS:
             self._db.execute("call cad.tune('cad', %s::real)", [target])
+
+    @property
+    def _coded(self) -> bool:
+        return self._strategy in ("lsh", "tri")
 
     def open(self) -> None:
         super().open()

@@ -62,6 +62,11 @@ def test_verdicts_say_who_is_slower_and_who_does_not_get_there() -> None:
     assert "against Milvus: without a filter alone reaches the recall" in said
 
 
+def test_nothing_is_said_of_who_was_not_measured() -> None:
+    said = "\n".join(verdicts([point("Chroma", 1.0, 1), point("pgcad tri", 1.0, 1)]))
+    assert "against" not in said
+
+
 def test_verdicts_say_whether_the_tri_index_is_worth_it() -> None:
     said = "\n".join(verdicts([point("pgcad fast", 1.0, 2), point("pgcad tri", 1.0, 4)]))
     assert "The tri-index against pgcad fast: without a filter **slower**, 0.50 times" in said

@@ -3,6 +3,8 @@
 
 PYTHON ?= /usr/bin/python3
 TESTS ?= tests
+PARTS ?= 10000
+RESULTS ?= bench
 STATE := .pgcad
 TORCHVISION := torchvision==0.16.2
 
@@ -41,10 +43,17 @@ dsn:  ## print the connection string of the local database and nothing else
 	@$(MAKE) --no-print-directory up >&2
 	@$(BIN)/pgcad dsn --state $(STATE)
 
-bench: up .venv/development  ## measure speed and memory of the local database
+bench: up .venv/development  ## measure the local server, which is restarted, beside others (PARTS=10000, into RESULTS=bench)
+	@mkdir -p $(RESULTS)
 	@for measure in cancel_latency search_latency; do \
-	    $(BIN)/python tests/bench/$$measure.py --dsn "$$($(BIN)/pgcad dsn --state $(STATE))" || exit 1; \
+	    $(BIN)/python tests/bench/$$measure.py --dsn "$$($(BIN)/pgcad dsn --state $(STATE))" \
+	        --output $(RESULTS)/$$measure.json || exit 1; \
 	done
+	@for measure in index_curve search_engine; do \
+	    $(BIN)/python tests/bench/$$measure.py --dsn "$$($(BIN)/pgcad dsn --state $(STATE))" --parts $(PARTS) \
+	        --output $(RESULTS)/$$measure || exit 1; \
+	done
+	@$(BIN)/python tests/bench/side_by_side.py --state $(STATE) --parts $(PARTS) --output $(RESULTS)/side_by_side
 
 eval: .venv/development  ## measure the encoders on all KiCad models (fetched when they are not there; takes half an hour)
 	@$(BIN)/pgcad eval

@@ -27,6 +27,8 @@ from typing import Any
 import numpy as np
 import psycopg
 import report
+from drawn_parts import draw_questions
+from front import front, ms_at
 from numpy.typing import NDArray
 from pgvector import HalfVector, Vector
 from pgvector.psycopg import register_vector
@@ -172,23 +174,8 @@ def curves(
 
 
 def best(points: Sequence[Point], variant: str) -> list[Point]:
-    """The settings of a variant that no other of its settings beats in both recall and speed, slowest last."""
-    front: list[Point] = []
-    for point in sorted((p for p in points if p.variant == variant), key=lambda p: p.mean_ms):
-        if not front or point.recall > front[-1].recall:
-            front.append(point)
-    return front
-
-
-def ms_at(front: Sequence[Point], recall: float) -> float | None:
-    """Mean time at a recall, between the two settings around it; None where no setting reaches it."""
-    for before, after in zip([None, *front], front, strict=False):
-        if after.recall >= recall:
-            if before is None:
-                return after.mean_ms
-            share = (recall - before.recall) / (after.recall - before.recall)
-            return before.mean_ms + share * (after.mean_ms - before.mean_ms)
-    return None
+    """The settings of a variant that are worth using."""
+    return front(p for p in points if p.variant == variant)
 
 
 def table(result: dict[str, Any]) -> Iterator[str]:
@@ -239,8 +226,7 @@ def main() -> None:
 
     model, chance = VectorModel.load(), np.random.default_rng(arguments.seed)
     vectors = np.concatenate(list(model.parts.draw(arguments.parts, chance)))
-    half = arguments.questions // 2
-    questions = np.concatenate([*model.parts.draw(half, chance), *model.questions.draw(half, chance)])
+    questions = draw_questions(model, arguments.questions, chance)
     truth, _ = nearest(questions, vectors, FIRST)
     with psycopg.connect(arguments.dsn, autocommit=True) as db:
         register_vector(db)

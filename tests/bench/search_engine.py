@@ -1,63 +1,58 @@
 """Searches by vector with and without filters, beside what one would do without pgcad, in one run over the same parts.
 
-    python tests/bench/search_engine.py --dsn DSN --parts 100000 --output docs/results/engine/100k
+    python tests/bench/search_engine.py --dsn "$(make -s dsn)" --parts 100000 --output docs/results/engine/100k
 
-DSN is a superuser's in an empty database that has pgcad. The vectors are drawn from the model of `vector_model.py`;
-half of the questions are parts, half are captions. Every part has a mass drawn evenly from 0 to 1 kg, so a filter on it
-lets through as many as it says, whatever is asked. Both sides have an index on the mass.
+DSN is a superuser's; the run makes a database of its own in that cluster and drops it afterwards. Parts, questions and
+filters are those of `drawn_parts.py`. Both sides have an index on the mass.
 
-- pgcad: `cad.search_cad_vector` against the fused vectors, as the others compare them, after `cad.tune`, whole, without
-  the cache; *vector* is the stages of it that find the candidates, as `cad.explain_search` tells.
+- pgcad: `cad.search_cad_vector` against the fused vectors, as the others compare them, after `cad.tune` with other
+  questions of the same kind, whole, without the cache; *vector* is the stages of it that find the candidates, as
+  `cad.explain_search` tells.
 - naive: one HNSW index with pgvector's defaults on vector(512), read by order and filtered behind, with as large an
   ef_search as it takes.
-- compared: the same table without that index: filter, then compare what is left.
+- compared: the same table by its index on the mass alone: filter, then compare what is left.
+- sequential: the same table without any index: read all, filter and compare.
 
 Truth is exact search over the same numbers. Each setting is asked all questions in a random order among the others, a
-few rounds. A naive setting counts where it finds at least what pgcad finds, less a thousandth.
+few rounds. A naive setting counts where it finds at least what pgcad finds, less a thousandth; the exact sides are told
+apart from it. With clients at once, the first intervals are left out, because in them each connection makes its plans;
+what the first call of a connection takes is told by itself.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
+import re
 import secrets
 import statistics
 import subprocess
 import tempfile
 import time
-import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psycopg
+import pgcad_parts
 import report
+from drawn_parts import DrawnParts, draw_questions, recall
 from numpy.typing import NDArray
-from pgvector import HalfVector, Vector
-from pgvector.psycopg import register_vector
-from psycopg.types.json import Jsonb
-from vector_model import VectorModel, Vectors, nearest
-
-Database = psycopg.Connection[tuple[Any, ...]]
+from percentiles import percentiles
+from pgvector import Vector
+from scratch_database import Database, connect, scratch_database
+from vector_model import VectorModel, Vectors
 
 FIRST = 10
 SHARES = (1.0, 0.5, 0.1, 0.01, 0.001, 0.0001)
 EF_SEARCH = (40, 100, 200, 400, 1000)
 CLIENTS = (1, 2, 4, 8, 16, 32, 64)
-SECONDS = 20
-NEAREST = Jsonb({"against": "fused"})
-SEARCH = """
-select model_id
-from cad.search_cad_vector('cad', %(vector)s, %(first)s, filters => %(filters)s, options => %(options)s)
-"""
-EXPLAIN = """
-select sum(elapsed_ms) filter (where stage not in ('check', 'encode', 'plan', 'rerank')),
-    max(detail ->> 'strategy') filter (where stage = 'plan')
-from cad.explain_search(v => %(vector)s, k => %(first)s, filters => %(filters)s, options => %(options)s)
-"""
+EXACT = ("compared", "sequential")
+INTERVAL_S = 5
+FIRST_INTERVALS = 2
+INTERVALS = 4  # that count
+FRESH_CONNECTIONS = 20
 NAIVE = "select id from pgcad_bench.naive where mass_kg < %(share)s order by vec <=> %(vector)s limit %(first)s"
 CONCURRENT = """\\set n random(1, {count})
 select vec from pgcad_bench.question where id = :n \\gset
@@ -81,46 +76,22 @@ class Setting:
     def summary(self) -> dict[str, Any]:
         """What is kept of it."""
         kept: dict[str, Any] = {"side": self.side, "share": self.share, "recall": round(self.recall, 4)}
-        kept |= {"fewest": self.fewest, **_percentiles(self.times_ms)}
+        kept |= {"fewest": self.fewest, **percentiles(self.times_ms)}
         if self.vector_ms:
-            kept |= {"vector": _percentiles(self.vector_ms), "strategies": sorted(self.strategies)}
+            kept |= {"vector": percentiles(self.vector_ms), "strategies": sorted(self.strategies)}
         return kept | ({"ef_search": self.ef_search} if self.ef_search else {})
 
 
-def _percentiles(times_ms: list[float]) -> dict[str, float]:
-    cuts = statistics.quantiles(times_ms, n=20, method="inclusive")
-    return {"mean_ms": round(statistics.mean(times_ms), 3), "p50_ms": round(cuts[9], 3), "p95_ms": round(cuts[-1], 3)}
-
-
-def identity(number: int) -> uuid.UUID:
-    """The model_id of a part."""
-    return uuid.UUID(int=number + 1)
-
-
-def load(db: Database, vectors: Vectors, masses: NDArray[np.float64]) -> float:
+def load(db: Database, parts: DrawnParts) -> float:
     """Fill both sides; seconds of pgcad's, with its index standing, as a bulk load meets it."""
-    if db.execute("select exists (select from cad.model)").fetchone() != (False,):
-        raise SystemExit("the database holds parts: give the connection string of an empty one")
-    db.execute("update cad.space set encoder_version = 'drawn' where name = 'cad'")
     started = time.perf_counter()
-    with db.cursor().copy(
-        "copy cad.model (model_id, name, sha256, format, kind, family, mass_kg) from stdin with (format binary)"
-    ) as copy:
-        copy.set_types(["uuid", "text", "bytea", "text", "text", "text", "float8"])
-        for number, mass in enumerate(masses.tolist()):
-            digest = hashlib.sha256(str(number).encode()).digest()
-            copy.write_row([identity(number), f"part {number}", digest, "step", "part", "drawn", mass])
-    columns = "model_id, family, text_vec, image_vec, shape_vec, fused_vec, encoder_version"
-    with db.cursor().copy(f"copy cad.space_cad ({columns}) from stdin with (format binary)") as copy:
-        copy.set_types(["uuid", "text", *["halfvec"] * 4, "text"])
-        for number, vector in enumerate(vectors):
-            copy.write_row([identity(number), "drawn", *[HalfVector(vector)] * 4, "drawn"])
+    pgcad_parts.load(db, parts, ["text_vec", "image_vec", "shape_vec", "fused_vec"])
     loaded_s = time.perf_counter() - started
     db.execute("create schema pgcad_bench")
     db.execute("create table pgcad_bench.naive (id bigint, mass_kg float8, vec vector(512))")
     with db.cursor().copy("copy pgcad_bench.naive from stdin with (format binary)") as copy:
         copy.set_types(["int8", "float8", "vector"])
-        for number, (mass, vector) in enumerate(zip(masses.tolist(), vectors, strict=True)):
+        for number, (mass, vector) in enumerate(zip(parts.masses.tolist(), parts.vectors, strict=True)):
             copy.write_row([number, mass, Vector(vector)])
     db.execute("create index on pgcad_bench.naive (mass_kg)")
     db.execute("create index naive_vec on pgcad_bench.naive using hnsw (vec vector_cosine_ops)")
@@ -129,26 +100,13 @@ def load(db: Database, vectors: Vectors, masses: NDArray[np.float64]) -> float:
     return loaded_s
 
 
-def truth(questions: Vectors, vectors: Vectors, masses: NDArray[np.float64], share: float) -> list[set[int]]:
-    """Numbers of the parts nearest to each question among those that the filter lets through."""
-    matching = np.flatnonzero(masses < share)
-    if len(matching) <= FIRST:
-        return [set(matching.tolist())] * len(questions)
-    found, _ = nearest(questions, vectors[matching], FIRST)
-    return [set(matching[row].tolist()) for row in found]
-
-
 def ask(db: Database, setting: Setting, question: NDArray[np.float32]) -> set[int]:
     """One question in one setting, timed."""
     if setting.side == "pgcad":
-        filters = {} if setting.share == 1 else {"mass_kg": {"max": setting.share}}
-        given = {"vector": Vector(question), "first": FIRST, "filters": Jsonb(filters), "options": NEAREST}
+        given = pgcad_parts.question(question, setting.share, FIRST)
         started = time.perf_counter()
-        rows = db.execute(SEARCH, given).fetchall()
+        rows = db.execute(pgcad_parts.SEARCH, given).fetchall()
         setting.times_ms.append(1000 * (time.perf_counter() - started))
-        [(vector_ms, strategy)] = db.execute(EXPLAIN, given).fetchall()
-        setting.vector_ms.append(vector_ms)
-        setting.strategies.add(strategy)
         return {part.int - 1 for (part,) in rows}
     started = time.perf_counter()
     rows = db.execute(NAIVE, {"vector": Vector(question), "first": FIRST, "share": setting.share}).fetchall()
@@ -156,10 +114,20 @@ def ask(db: Database, setting: Setting, question: NDArray[np.float32]) -> set[in
     return {number for (number,) in rows}
 
 
+def explain(db: Database, setting: Setting, question: NDArray[np.float32]) -> None:
+    """How pgcad answers a question, and the time of its search by vector."""
+    given = pgcad_parts.question(question, setting.share, FIRST)
+    [(vector_ms, strategy)] = db.execute(pgcad_parts.EXPLAIN, given).fetchall()
+    setting.vector_ms.append(vector_ms)
+    setting.strategies.add(strategy)
+
+
 def prepare(db: Database, setting: Setting) -> None:
     """Planner settings under which the server does what the side is about."""
     naive = setting.side == "naive"
     db.execute(f"set enable_sort = {'off' if naive else 'on'}")
+    for scan in ("indexscan", "bitmapscan"):
+        db.execute(f"set enable_{scan} = {'off' if setting.side == 'sequential' else 'on'}")
     db.execute(f"set hnsw.ef_search = {setting.ef_search or 40}")
     if setting.side != "pgcad":  # an index that is not valid is not read
         db.execute("update pg_index set indisvalid = %s where indexrelid = 'pgcad_bench.naive_vec'::regclass", [naive])
@@ -171,57 +139,86 @@ def measure(
     """Every setting, asked in rounds of random order after one that only warms up."""
     settings = [Setting("pgcad", share) for share in truths]
     settings += [Setting("naive", share, ef) for share in truths for ef in EF_SEARCH]
-    settings += [Setting("compared", share) for share in truths]
+    settings += [Setting(side, share) for side in EXACT for share in truths]
     for number in range(rounds + 1):
         for place in chance.permutation(len(settings)):
             setting = settings[place]
             prepare(db, setting)
             found = [ask(db, setting, question) for question in questions]
+            if setting.side == "pgcad":  # afterwards: what was just asked lies in the caches of the processor
+                for question in questions:
+                    explain(db, setting, question)
             if number == 0:
-                right = truths[setting.share]
-                hits = sum(len(some & true) for some, true in zip(found, right, strict=True))
-                setting.recall = hits / sum(map(len, right))
+                setting.recall = recall(found, truths[setting.share])
                 setting.fewest = min(map(len, found))
                 setting.times_ms, setting.vector_ms = [], []
     return settings
 
 
+def first_calls(dsn: str, questions: Vectors) -> dict[str, float]:
+    """Latency of the first search of fresh connections, without connecting."""
+    times_ms = []
+    for question in questions[:FRESH_CONNECTIONS]:
+        with connect(dsn) as db:
+            db.execute("set pgcad.cache = off")
+            started = time.perf_counter()
+            db.execute(pgcad_parts.SEARCH, pgcad_parts.question(question, 1.0, FIRST)).fetchall()
+            times_ms.append(1000 * (time.perf_counter() - started))
+    return percentiles(times_ms)
+
+
+def steady(progress: str) -> dict[str, float]:
+    """Searches per second and mean latency of what pgbench tells of its intervals, the first ones left out.
+
+    A line is `progress: 5.0 s, 310.2 tps, lat 3.221 ms stddev 0.432, 0 failed`.
+    """
+    told = re.findall(r"^progress: \S+ s, (\S+) tps, lat (\S+) ms .*?(\d+) failed", progress, re.M)
+    if len(told) <= FIRST_INTERVALS:
+        raise ValueError(f"pgbench told of no interval behind the first {FIRST_INTERVALS}:\n{progress}")
+    rates, times_ms, failed = zip(*([float(number) for number in line] for line in told[FIRST_INTERVALS:]), strict=True)
+    searches = [rate * INTERVAL_S for rate in rates]
+    mean_ms = sum(np.multiply(searches, times_ms)) / sum(searches) if any(searches) else float("nan")
+    return {
+        "per_second": round(statistics.mean(rates), 1), "mean_ms": round(mean_ms, 2), "failed": int(sum(failed)),
+    }  # fmt: skip
+
+
 def concurrent(dsn: str, questions: Vectors, cache: str) -> list[dict[str, float]]:
-    """Searches per second and mean latency of pgbench with more and more clients."""
-    with psycopg.connect(dsn, autocommit=True) as db:
-        register_vector(db)
+    """What pgbench measures with more and more clients."""
+    with connect(dsn) as db:
         db.execute("drop table if exists pgcad_bench.question")
         db.execute("create table pgcad_bench.question (id int primary key, vec vector(512))")
         with db.cursor() as cursor:
             rows = [(number, Vector(question)) for number, question in enumerate(questions, 1)]
             cursor.executemany("insert into pgcad_bench.question values (%s, %s)", rows)
         [(folder,)] = db.execute("select setting from pg_config where name = 'BINDIR'").fetchall()
+    seconds = INTERVAL_S * (FIRST_INTERVALS + INTERVALS)
     measured = []
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
         script.write(f"set pgcad.cache = {cache};\n" + CONCURRENT.format(count=len(questions)))
         script.flush()
         for clients in CLIENTS:
-            command = [f"{folder}/pgbench", "-n", "-f", script.name, "-c", str(clients), "-j", "2"]
+            command = [f"{folder}/pgbench", "-n", "-f", script.name, "-c", str(clients), "-j", "2", "-T", str(seconds)]
             done = subprocess.run(
-                [*command, "-T", str(SECONDS), dsn], check=True, capture_output=True, text=True
-            ).stdout.splitlines()
-            told = {line.split(" = ")[0]: line.split(" = ")[1] for line in done if " = " in line}
-            failed = next(line.split(": ")[1].split()[0] for line in done if line.startswith("number of failed"))
-            measured.append(
-                {
-                    "clients": clients,
-                    "per_second": round(float(told["tps"].split()[0]), 1),
-                    "mean_ms": round(float(told["latency average"].split()[0]), 2),
-                    "failed": int(failed),
-                }
-            )
+                [*command, f"--progress={INTERVAL_S}", dsn], check=True, capture_output=True, text=True
+            ).stderr
+            measured.append({"clients": clients, **steady(done)})
     return measured
 
 
-def rival(settings: list[Setting], ours: Setting) -> Setting | None:
-    """The quickest of the other ways that finds as much as pgcad."""
-    able = [s for s in settings if s.side != "pgcad" and s.share == ours.share and s.recall >= ours.recall - 0.001]
+def rival(settings: Sequence[Setting], ours: Setting) -> Setting | None:
+    """The quickest naive setting that finds as much as pgcad."""
+    able = [s for s in settings if s.side == "naive" and s.share == ours.share and s.recall >= ours.recall - 0.001]
     return min(able, key=lambda s: statistics.mean(s.times_ms), default=None)
+
+
+def _beside(ours: Setting, other: Setting | None) -> str:
+    if other is None:
+        return "does not find as much"
+    mean_ms = statistics.mean(other.times_ms)
+    ratios = ", ".join(f"{mean_ms / statistics.mean(times_ms):.2f}" for times_ms in (ours.vector_ms, ours.times_ms))
+    how = f" (ef_search {other.ef_search}, {other.recall:.3f})" if other.ef_search else ""
+    return f"{mean_ms:.2f} ms{how}: {ratios}"
 
 
 def table(result: dict[str, Any], settings: list[Setting]) -> Iterator[str]:
@@ -229,22 +226,19 @@ def table(result: dict[str, Any], settings: list[Setting]) -> Iterator[str]:
     yield f"# Searches by vector over {result['parts']:,} parts\n"
     yield f"{result['questions']} questions, half parts, half captions; the first ten. Times in ms. Made by:\n"
     yield f"    {result['command']}\n"
-    yield (
-        "| lets through | recall | how | vector p50 | p95 | search p50 | p95 | fewest hits | best other way | recall |"
-        " p50 | its mean / vector | its mean / search |"
-    )
-    yield "|---" * 13 + "|"
-    for ours in (s for s in settings if s.side == "pgcad"):
-        vector, whole = _percentiles(ours.vector_ms), _percentiles(ours.times_ms)
+    yield "| lets through | recall | how | vector p50 | p95 | search p50 | p95 | fewest hits |\n" + "|---" * 8 + "|"
+    asked = [s for s in settings if s.side == "pgcad"]
+    for ours in asked:
         cells = [f"{ours.share:.2%}", f"{ours.recall:.3f}", ", ".join(sorted(ours.strategies))]
-        cells += [f"{of[key]:.2f}" for of in (vector, whole) for key in ("p50_ms", "p95_ms")]
-        cells.append(str(ours.fewest))
-        other = rival(settings, ours)
-        if other:
-            theirs = _percentiles(other.times_ms)
-            cells += [f"{other.side} {other.ef_search or ''}".strip(), f"{other.recall:.3f}", f"{theirs['p50_ms']:.2f}"]
-            cells += [f"{theirs['mean_ms'] / of['mean_ms']:.2f}" for of in (vector, whole)]
-        yield "| " + " | ".join(cells) + " |"
+        for of in (percentiles(ours.vector_ms), percentiles(ours.times_ms)):
+            cells += [f"{of[key]:.2f}" for key in ("p50_ms", "p95_ms")]
+        yield "| " + " | ".join([*cells, str(ours.fewest)]) + " |"
+    yield "\nThe mean time of other ways, and how many times that of pgcad's vector stage and whole search it is:\n"
+    yield "| lets through | naive, of equal recall | compared | sequential |\n|---|---|---|---|"
+    for ours in asked:
+        exact = [next(s for s in settings if s.side == side and s.share == ours.share) for side in EXACT]
+        cells = [_beside(ours, other) for other in (rival(settings, ours), *exact)]
+        yield f"| {ours.share:.2%} | " + " | ".join(cells) + " |"
     yield "\nWhere the naive index returns too little: hits of the worst question, and recall, by ef_search.\n"
     yield "| lets through | " + " | ".join(map(str, EF_SEARCH)) + " |\n" + "|---" * (len(EF_SEARCH) + 1) + "|"
     for share in SHARES:
@@ -256,6 +250,8 @@ def table(result: dict[str, Any], settings: list[Setting]) -> Iterator[str]:
         yield "| clients | searches/s | mean ms | failed |\n|---|---|---|---|"
         for row in result["concurrent"][name]:
             yield f"| {row['clients']} | {row['per_second']} | {row['mean_ms']} | {row['failed']} |"
+    fresh = result["first_call"]
+    yield f"\nFirst call of a connection: p50 {fresh['p50_ms']:.1f} ms, p95 {fresh['p95_ms']:.1f} ms."
     yield f"\nLoaded in {result['load_s']} s into a standing index; tuned in {result['tune_s']} s."
 
 
@@ -270,35 +266,34 @@ def main() -> None:
     arguments = parser.parse_args()
 
     model, chance = VectorModel.load(), np.random.default_rng(arguments.seed)
-    vectors = np.concatenate(list(model.parts.draw(arguments.parts, chance)))
-    masses = chance.random(arguments.parts)
-    half = arguments.questions // 2
-    questions = np.concatenate([*model.parts.draw(half, chance), *model.questions.draw(half, chance)])
-    shares = [share for share in SHARES if share * arguments.parts >= FIRST]
-    truths = {share: truth(questions, vectors, masses, share) for share in shares}
-    with psycopg.connect(arguments.dsn, autocommit=True) as db:
-        register_vector(db)
-        db.execute("set maintenance_work_mem = '4GB'")
-        db.execute("set max_parallel_maintenance_workers = 0")  # with several, pgvector before 0.8.2 may overflow
-        db.execute("set jit = off")
-        load_s = load(db, vectors, masses)
-        del vectors
-        started = time.perf_counter()
-        db.execute("call cad.tune('cad', 0.98)")
-        tune_s = time.perf_counter() - started
-        db.execute("set pgcad.cache = off")
-        settings = measure(db, questions, truths, arguments.rounds, chance)
-        tuned = db.execute(
-            "select kind, setting, recall, p50_ms, cost_parts from cad.tuned_scan where chosen"
-        ).fetchall()
+    parts = DrawnParts.draw(model, arguments.parts, chance)
+    questions = draw_questions(model, arguments.questions, chance)
+    truths = {share: parts.nearest(questions, share, FIRST) for share in SHARES if share * arguments.parts >= FIRST}
+    with scratch_database(arguments.dsn, "pgcad_bench") as dsn:
+        with connect(dsn) as db:
+            db.execute("set maintenance_work_mem = '4GB'")
+            db.execute("set max_parallel_maintenance_workers = 0")  # with several, pgvector before 0.8.2 may overflow
+            load_s = load(db, parts)
+            del parts
+            pgcad_parts.log_questions(db, draw_questions(model, 100, chance), FIRST)
+            started = time.perf_counter()
+            db.execute("call cad.tune('cad', 0.98)")
+            tune_s = time.perf_counter() - started
+            db.execute("set pgcad.cache = off")
+            settings = measure(db, questions, truths, arguments.rounds, chance)
+            tuned = db.execute(
+                "select t.question_source, s.kind, s.setting, s.recall, s.p50_ms, s.cost_parts"
+                " from cad.tuned_scan as s inner join cad.tuning as t on t.space = s.space and t.version = s.version"
+                " where s.chosen"
+            ).fetchall()
+        fresh = first_calls(dsn, questions)
+        at_once = {"searched": concurrent(dsn, questions, "off"), "kept": concurrent(dsn, questions, "on")}
     result = {
         **report.circumstances(arguments.dsn),
         "parts": arguments.parts, "questions": len(questions), "seed": arguments.seed, "encoder": model.version,
         "load_s": round(load_s, 1), "tune_s": round(tune_s, 1), "tuned": tuned,
         "settings": [setting.summary() for setting in settings],
-        "concurrent": {
-            "searched": concurrent(arguments.dsn, questions, "off"), "kept": concurrent(arguments.dsn, questions, "on"),
-        },
+        "first_call": fresh, "concurrent": at_once,
     }  # fmt: skip
     arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / "engine.json").write_text(json.dumps(result, indent=1) + "\n")

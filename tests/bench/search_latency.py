@@ -27,6 +27,7 @@ from typing import Any
 
 import psycopg
 import report
+from memory import private_bytes
 
 SEARCH = "select * from cad.search_cad(%s)"
 SEARCHES_EACH = 5
@@ -109,26 +110,14 @@ def first_call(dsn: str, queries: Sequence[str]) -> dict[str, float]:
 
 
 def private_mb(dsn: str, queries: Sequence[str]) -> float | None:
-    """Private memory of a backend that has searched; None where /proc does not say.
-
-    Pages of private mappings that no other process shares. Shared buffers that only this backend has touched so far
-    also count as private in /proc/PID/smaps_rollup, hence smaps and the permissions of each mapping.
-    """
+    """Private memory of a backend that has searched; None where /proc does not say."""
     with psycopg.connect(dsn, autocommit=True) as db:
         for query in queries:
             db.execute(SEARCH, [query]).fetchall()
         try:
-            lines = Path(f"/proc/{db.info.backend_pid}/smaps").read_text().splitlines()
+            return round(private_bytes(db.info.backend_pid) / 2**20, 1)
         except OSError:
             return None
-    private_kb, of_private_mapping = 0, False
-    for line in lines:
-        name, *values = line.split()
-        if name.startswith("Private_") and of_private_mapping:
-            private_kb += int(values[0])
-        elif not name.endswith(":"):  # "address-address rwxp …" opens a mapping
-            of_private_mapping = values[0].endswith("p")
-    return round(private_kb / 1024, 1)
 
 
 def at_once(dsn: str, sessions: Sequence[Sequence[str]]) -> dict[str, Any]:

@@ -23,12 +23,6 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 from pgcad.cache import cache_folder
-from pgcad.corpus.captions import chinese
-from pgcad.corpus.kicad import prepared_rows
-from pgcad.corpus.split import read_split
-from pgcad.encoders.space import CadSpace
-from pgcad.encoders.text import passage
-from pgcad.evaluation.gallery import encode_gallery
 
 Vectors = NDArray[np.float32]
 
@@ -93,6 +87,14 @@ def fit(parts: Vectors, questions: Vectors, version: str, file: Path) -> None:
 
 def real_vectors(split: Path, cache: Path) -> tuple[Vectors, Vectors, str]:
     """Fused vectors of the KiCad parts with captions, those of captions as questions, and the encoder's version."""
+    # Only fitting needs the encoders, which take seconds and hundreds of megabytes to import.
+    from pgcad.corpus.captions import chinese
+    from pgcad.corpus.kicad import prepared_rows
+    from pgcad.corpus.split import read_split
+    from pgcad.encoders.space import CadSpace
+    from pgcad.encoders.text import passage
+    from pgcad.evaluation.gallery import encode_gallery
+
     folder = cache / "prepared" / "kicad"
     space = CadSpace.load(None, "cpu")
     gallery = encode_gallery(space, prepared_rows(read_split(split), folder), folder, cache)

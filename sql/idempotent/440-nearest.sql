@@ -38,7 +38,7 @@ set "hnsw.max_scan_tuples" = 40000
 set "ivfflat.iterative_scan" = 'relaxed_order'
 set "ivfflat.probes" = 10
 as $$
--- The text put into the query is one of the constants of cad._index_kind:
+-- The text put into the query is one of the constants of cad._index_kind, and is_wanted:
 -- @plpgsql_check_options: security_warnings = false
 declare
     -- As one half of an OR it would be run for all parts at once, into a hash.

@@ -135,13 +135,13 @@ set search_path from current
 as $$
 begin
     return (
-        select string_agg(format('$7[%s + get_byte(c.code, %s)]', 256 * s.number + 1, s.number), ' + ' order by s.number)
+        select string_agg(format('$6[%s + get_byte(c.code, %s)]', 256 * s.number + 1, s.number), ' + ' order by s.number)
         from generate_series(0, subvectors - 1) as s (number)
     );
 end
 $$;
 
-comment on function cad._similarity(int) is 'The sum of what the bytes of a code c stand for in the table $7.';
+comment on function cad._similarity(int) is 'The sum of what the bytes of a code c stand for in the table $6.';
 
 create or replace function cad._nearest_by_codes(
     asked cad._query, filters jsonb, most int, scan jsonb, book cad.codebook, probes int[], similarities real[],
@@ -151,11 +151,14 @@ language plpgsql
 stable parallel restricted
 set search_path from current
 as $$
--- The text put into the query is that of cad._similarity:
+-- The text put into the query is that of cad._similarity and is_wanted:
 -- @plpgsql_check_options: security_warnings = false
 declare
     scanned_most constant int := 40;
-    unfiltered constant boolean := filters = '{}' and not row_security_active('cad.model');
+    is_wanted constant text := case -- as in cad._nearest_by_plan
+        when filters = '{}' and not row_security_active('cad.model') then 'true'
+        else 'exists (select from cad._matching($3) as m where m.model_id = c.model_id)'
+    end;
     started timestamptz := clock_timestamp();
     candidates int;
     kept uuid[];
@@ -170,7 +173,7 @@ begin
                 and (not $3 ? 'family' or c.family = any (cad._texts($3 -> 'family')))
                 and (not $4 ? 'only' or c.family = any (cad._texts($4 -> 'only')))
                 and (not $4 ? 'but' or c.family <> all (cad._texts($4 -> 'but')))
-                and ($5 or exists (select from cad._matching($3) as m where m.model_id = c.model_id))
+                and %s
         ),
 
         kept as (
@@ -181,14 +184,14 @@ begin
                 from candidate as c
                 where c.similarity is not null
                 order by c.similarity desc
-                limit $6
+                limit $5
             )
         )
 
         select (select count(*) from candidate), array_agg(k.model_id), array_agg(k.family) from kept as k
-    $query$, case when similarities is null then '$7[1]' else cad._similarity(book.subvectors) end)
+    $query$, case when similarities is null then '$6[1]' else cad._similarity(book.subvectors) end, is_wanted)
     into candidates, kept, families
-    using book.version, probes[:(scan -> 'probes')::int * book.tables], filters, scan, unfiltered, most, similarities;
+    using book.version, probes[:(scan -> 'probes')::int * book.tables], filters, scan, most, similarities;
     stages := jsonb_build_array(cad._stage('buckets', started, candidates, jsonb_build_object('kept', cardinality(kept))));
     if scan ->> 'kind' = 'tri' then
         started := clock_timestamp();

@@ -1,4 +1,4 @@
--- Candidates from the vectors that are resident in the encoder service (318-resident.sql). The service proposes parts;
+-- Candidates from the vectors that are resident in the encoder service (319-resident.sql). The service proposes parts;
 -- they are compared again with the rows that this search sees, together with all parts that have changed since, and
 -- only what is certain counts: no part that was not proposed is nearer. The rest is the affair of exact search.
 

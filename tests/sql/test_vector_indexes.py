@@ -94,7 +94,11 @@ def test_a_broad_filter_looks_only_at_the_parts_that_a_scan_meets(db: Database, 
     db.execute("analyze cad.model")
     with db.transaction():
         search(
-            db, unit_vector(rng), 10, filters={"mass_kg": {"min": 0}}, options={"strategy": "iterative", "against": "fused"}
+            db,
+            unit_vector(rng),
+            10,
+            filters={"mass_kg": {"min": 0}},
+            options={"strategy": "iterative", "against": "fused"},
         )
         looked_at = db.execute(
             "select seq_tup_read + idx_tup_fetch from pg_stat_xact_user_tables where relid = 'cad.model'::regclass"

@@ -345,7 +345,7 @@ language plpgsql
 as $$
 declare
     latest cad.codebook := cad._latest_codes(space);
-    after pg_catalog.uuid := '00000000-0000-0000-0000-000000000000';
+    after pg_catalog.uuid := '00000000-0000-0000-0000-000000000000'::pg_catalog.uuid;
     tries integer := 0;
 begin
     while after is not null loop

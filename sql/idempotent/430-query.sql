@@ -16,7 +16,8 @@ begin
     -- Reading from the tables keeps their names until the end of the transaction, unless they have changed just before.
     loop
         vectors := stored.vectors;
-        execute format('select from only %s where false', vectors);
+        -- The default partition, where a null would lie: while it is read, no other is attached.
+        execute format('select from %s as s where s.family is null limit 0', vectors);
         exit when stored.vectors::text = vectors;
     end loop;
     return stored;
@@ -25,6 +26,25 @@ $$;
 
 comment on function cad._stored_space(text) is
 'The space as the snapshot of the query has it. From now on cad.reembed cannot rename its tables under the search.';
+
+create or replace function cad._sees_partitions(vectors regclass)
+returns boolean
+language plpgsql
+stable parallel safe
+set search_path from current
+as $$
+begin
+    return (
+        select count(*) = (select count(*) from pg_inherits as i where i.inhparent = vectors) -- as the snapshot sees them
+        from pg_partition_tree(vectors) as t -- as they are now
+        where t.level = 1
+    );
+end
+$$;
+
+comment on function cad._sees_partitions(regclass) is
+'Whether the snapshot of the query sees all partitions of a table of vectors. Where a family got its own one since, the '
+'rows that the snapshot sees lie elsewhere, and no join may look for them by family.';
 
 create or replace function cad._given_vector(stored cad.space, v vector)
 returns halfvec
@@ -60,11 +80,11 @@ begin
     execute format($query$
         select s.text_vec, s.image_vec, s.shape_vec, s.fused_vec, s.encoder_version
         from cad.model as m
-        inner join %s as s on s.model_id = m.model_id and s.family = m.family
+        inner join %s as s on s.model_id = m.model_id and case when $2 then s.family else s.family || '' end = m.family
         where m.model_id = $1
     $query$, stored.vectors)
     into text_vec, image_vec, shape_vec, fused_vec, version
-    using part;
+    using part, cad._sees_partitions(stored.vectors);
     if fused_vec is null then
         raise exception 'there is no part % with vectors in space %', part, stored.name
             using errcode = '22023', hint = 'Take a model_id from cad.part; cad.doctor() tells of parts without vectors.';

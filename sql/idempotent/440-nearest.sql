@@ -115,13 +115,14 @@ begin
         select array(
             select m.model_id
             from cad._matching($2) as m
-            left join %1$s as s on s.model_id = m.model_id and s.family = m.family
+            left join %1$s as s
+                on s.model_id = m.model_id and case when $4 then s.family else s.family || '' end = m.family
             order by coalesce(s.%2$I <=> ($1).%2$I, s.fused_vec <=> ($1).fused_vec) + 0.0, m.model_id
             limit $3
         )
     $query$, asked.vectors, modality || '_vec')
     into found
-    using asked, filters, most;
+    using asked, filters, most, cad._sees_partitions(asked.vectors);
     return found;
 end
 $$;

@@ -206,7 +206,8 @@ begin
         from (
             select s.model_id, s.fused_vec <=> $1 as distance
             from unnest($2, $3) as k (model_id, family)
-            inner join %1$s as s on s.model_id = k.model_id and s.family = k.family
+            inner join %1$s as s
+                on s.model_id = k.model_id and case when $7 then s.family else s.family || '' end = k.family
             where s.fused_vec is not null
             union
             select s.model_id, s.fused_vec <=> $1
@@ -219,7 +220,7 @@ begin
         ) as c
     $query$, asked.vectors)
     into parts, distances
-    using asked.fused_vec, kept, families, scanned, scan, most;
+    using asked.fused_vec, kept, families, scanned, scan, most, cad._sees_partitions(asked.vectors);
     stages := stages || cad._stage(
         'compare', started, coalesce(cardinality(kept), 0) + cardinality(scanned), jsonb_build_object('kept', cardinality(parts))
     );

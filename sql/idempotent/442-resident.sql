@@ -74,7 +74,7 @@ begin
                 s.fused_vec <=> q.question as distance
             from candidate as c
             inner join cad._matching($3) as m on m.model_id = c.part
-            inner join %s as s on s.model_id = m.model_id and s.family = m.family
+            inner join %s as s on s.model_id = m.model_id and case when $9 then s.family else s.family || '' end = m.family
             inner join unnest($2) with ordinality as q (question, query) on q.query = c.query
         ),
 
@@ -94,7 +94,7 @@ begin
         where r.rank <= $1
     $query$, vectors)
     into queries, nearest, distances
-    using most, questions, filters, cad._uuids(proposed), changes, for_each, bounds, tie;
+    using most, questions, filters, cad._uuids(proposed), changes, for_each, bounds, tie, cad._sees_partitions(vectors);
 end
 $$;
 
@@ -217,7 +217,8 @@ begin
                         s.model_id,
                         s.fused_vec <=> o.question as distance
                     from cad.model as m
-                    inner join %s as s on s.model_id = m.model_id and s.family = m.family
+                    inner join %s as s
+                        on s.model_id = m.model_id and case when $7 then s.family else s.family || '' end = m.family
                     where s.fused_vec <=> o.question <> 'NaN'
                     order by (s.fused_vec <=> o.question) + 0.0, s.model_id
                     limit $6
@@ -232,7 +233,7 @@ begin
             from nearest as n
             order by 1, 2
         $query$, stored.vectors)
-        using found.queries, found.nearest, found.distances, asked, begun, k;
+        using found.queries, found.nearest, found.distances, asked, begun, k, cad._sees_partitions(stored.vectors);
     end loop;
 end
 $$;

@@ -32,10 +32,11 @@ begin
             ),
             nullif(1 - (s.shape_vec <=> $5), 'NaN')
         from unnest($1, $7) as c (model_id, family)
-        left join %1$s as s on s.model_id = c.model_id and s.family = c.family
+        left join %1$s as s on s.model_id = c.model_id and case when $8 then s.family else s.family || '' end = c.family
     $query$, asked.vectors, asked.views)
     using
-        parts, asked.fused_vec, asked.text_vec, asked.image_vec, asked.shape_vec, coalesce(asked.by_view, false), families;
+        parts, asked.fused_vec, asked.text_vec, asked.image_vec, asked.shape_vec, coalesce(asked.by_view, false), families,
+        cad._sees_partitions(asked.vectors);
 end
 $$;
 

@@ -98,7 +98,7 @@ begin
                 s.model_id,
                 s.%I as vector
             from cad.model as m
-            inner join %s as s on s.model_id = m.model_id and s.family = m.family
+            inner join %s as s on s.model_id = m.model_id and case when $3 then s.family else s.family || '' end = m.family
             where m.model_id = any ($1) or m.model_id = any ($2)
         )
 
@@ -110,7 +110,7 @@ begin
         inner join chosen as r on r.model_id = any ($2)
         where l.model_id = any ($1) and l.vector <=> r.vector <> 'NaN'
     $query$, against || '_vec', vectors)
-    using cad._check_batch(model_ids), cad._check_batch(coalesce(others, model_ids));
+    using cad._check_batch(model_ids), cad._check_batch(coalesce(others, model_ids)), cad._sees_partitions(vectors);
 end
 $$;
 

@@ -98,9 +98,17 @@ def test_searches_and_writers_go_on(db: Database, dsn: str, parts: list[Part]) -
 @pytest.mark.parametrize("strategy", ["exact", "iterative", "hnsw"])
 def test_a_snapshot_from_before_sees_each_part_once(db: Database, dsn: str, parts: list[Part], strategy: str) -> None:
     """Taken at any moment of the promotion, here while the partition is being indexed."""
+    vector, bolt = parts[0].vectors["fused"], next(part for part in parts if part.family == "bolt")
+    assert vector is not None
+    options = {"against": "fused", "strategy": strategy}
+    scores = search(db, vector, 300, options=options)
+    matrix = "select * from cad.similarity_matrix(array(select model_id from cad.model limit 9)) order by 1, 2"
+    likeness = db.execute(matrix).fetchall()
     with psycopg.connect(dsn) as before, psycopg.connect(dsn) as meanwhile:
         for session in (before, meanwhile):
             session.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            session.execute("set pgcad.cache = off")
+            session.commit()
         before.execute("select")
         with psycopg.connect(dsn, autocommit=True) as holder:
             holder.execute("begin")
@@ -118,6 +126,9 @@ def test_a_snapshot_from_before_sees_each_part_once(db: Database, dsn: str, part
         for session in (before, meanwhile, db):
             everything = found(session, parts[0], 300, strategy=strategy)
             assert len(everything) == len(set(everything)) == 300
+            assert search(session, vector, 300, options=options) == scores
+            assert search(session, bolt.vectors["fused"], 1, options=options)[0][0] == bolt.number
+            assert session.execute(matrix).fetchall() == likeness
             assert sorted(found(session, parts[0], 300, "bolt", strategy=strategy)) == bolts
 
 

@@ -281,19 +281,32 @@ $python$;
 
 comment on procedure cad._commit is 'Commits; false instead of an error inside a transaction block, where nobody may.';
 
+-- It commits, so it cannot have a set clause: every name below is qualified.
+create or replace procedure cad._refuse_in_transaction(called text, commits text)
+language plpgsql
+as $$
+declare
+    outside boolean;
+begin
+    call cad._commit(outside);
+    if not outside then
+        raise exception '% commits %, so it cannot run inside a transaction block', called, commits
+            using errcode = '25001', hint = 'Call it without begin; a driver has a setting for that, often named autocommit.';
+    end if;
+end
+$$;
+
+comment on procedure cad._refuse_in_transaction is
+'Refuses (25001) a procedure that commits where it was called inside a transaction block.';
+
 -- Commits after every batch, so it cannot have a set clause: every name below is qualified.
 create or replace procedure cad.ingest_pending(max_rows integer default null, batch_size integer default 8)
 language plpgsql
 as $$
 declare
     step record;
-    outside boolean;
 begin
-    call cad._commit(outside);
-    if not outside then
-        raise exception 'cad.ingest_pending() commits after every batch, so it cannot run inside a transaction block'
-            using errcode = '25001', hint = 'Call it without begin; a driver has a setting for that, often named autocommit.';
-    end if;
+    call cad._refuse_in_transaction('cad.ingest_pending()', 'after every batch');
     step := cad._ingest_step(batch_size, max_rows, 0);
     loop
         commit;

@@ -205,14 +205,8 @@ create or replace procedure cad.add_index(
 )
 language plpgsql
 as $$
-declare
-    outside boolean;
 begin
-    call cad._commit(outside);
-    if not outside then
-        raise exception 'cad.add_index() commits after every partition, so it cannot run inside a transaction block'
-            using errcode = '25001', hint = 'Call it without begin; a driver has a setting for that, often named autocommit.';
-    end if;
+    call cad._refuse_in_transaction('cad.add_index()', 'after every partition');
     call cad._add_index(space, kind, parameters, least_recall);
     perform cad._drop_indexes(space, '{}', array[kind]);
 end
@@ -231,13 +225,8 @@ declare
     wanted jsonb := cad._profile(profile);
     kinds text[] := array(select pg_catalog.jsonb_object_keys(wanted));
     kind text;
-    outside boolean;
 begin
-    call cad._commit(outside);
-    if not outside then
-        raise exception 'cad.use_profile() commits after every partition, so it cannot run inside a transaction block'
-            using errcode = '25001', hint = 'Call it without begin; a driver has a setting for that, often named autocommit.';
-    end if;
+    call cad._refuse_in_transaction('cad.use_profile()', 'after every partition');
     foreach kind in array kinds loop
         call cad._add_index(space, kind, wanted operator(pg_catalog.->) kind, least_recall);
     end loop;

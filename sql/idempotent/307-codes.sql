@@ -375,14 +375,8 @@ comment on procedure cad._encode_parts is 'Makes the codes that parts of a space
 create or replace procedure cad.encode_parts(space text)
 language plpgsql
 as $$
-declare
-    outside boolean;
 begin
-    call cad._commit(outside);
-    if not outside then
-        raise exception 'cad.encode_parts() commits after every batch, so it cannot run inside a transaction block'
-            using errcode = '25001', hint = 'Call it without begin; a driver has a setting for that, often named autocommit.';
-    end if;
+    call cad._refuse_in_transaction('cad.encode_parts()', 'after every batch');
     call cad._encode_parts(space);
 end
 $$;
@@ -394,14 +388,8 @@ comment on procedure cad.encode_parts is
 create or replace procedure cad.train_codes(space text, parameters jsonb default '{}')
 language plpgsql
 as $$
-declare
-    outside boolean;
 begin
-    call cad._commit(outside);
-    if not outside then
-        raise exception 'cad.train_codes() commits after every batch, so it cannot run inside a transaction block'
-            using errcode = '25001', hint = 'Call it without begin; a driver has a setting for that, often named autocommit.';
-    end if;
+    call cad._refuse_in_transaction('cad.train_codes()', 'after every batch');
     perform cad._begin_codes(space, parameters);
     commit;
     call cad._encode_parts(space);

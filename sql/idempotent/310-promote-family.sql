@@ -123,13 +123,8 @@ language plpgsql
 as $$
 declare
     space text;
-    outside boolean;
 begin
-    call cad._commit(outside);
-    if not outside then
-        raise exception 'cad.promote_family() commits after every space, so it cannot run inside a transaction block'
-            using errcode = '25001', hint = 'Call it without begin; a driver has a setting for that, often named autocommit.';
-    end if;
+    call cad._refuse_in_transaction('cad.promote_family()', 'after every space');
     foreach space in array cad._promotable(family) loop
         perform cad._move_family(space, family);
         commit;

@@ -148,13 +148,8 @@ language plpgsql
 as $$
 declare
     step record;
-    outside boolean;
 begin
-    call cad._commit(outside);
-    if not outside then
-        raise exception 'cad.reembed() commits after every batch, so it cannot run inside a transaction block'
-            using errcode = '25001', hint = 'Call it without begin; a driver has a setting for that, often named autocommit.';
-    end if;
+    call cad._refuse_in_transaction('cad.reembed()', 'after every batch');
     perform cad._claim_space(space);
     step := cad._reembed_step(space, batch, 'begin', null, null, null, 0, 0);
     loop

@@ -434,13 +434,8 @@ language plpgsql
 as $$
 declare
     step record;
-    outside boolean;
 begin
-    call cad._commit(outside);
-    if not outside then
-        raise exception 'cad.finish_load() commits after every step, so it cannot run inside a transaction block'
-            using errcode = '25001', hint = 'Call it without begin; a driver has a setting for that, often named autocommit.';
-    end if;
+    call cad._refuse_in_transaction('cad.finish_load()', 'after every step');
     perform cad._claim_space(space);
     step := cad._load_step(space, least_recall, 'begin', null, null, null, 0, 0);
     loop

@@ -185,14 +185,9 @@ create or replace procedure cad.load_resident(space text default 'cad')
 language plpgsql
 as $$
 declare
-    outside boolean;
     generation uuid;
 begin
-    call cad._commit(outside);
-    if not outside then
-        raise exception 'cad.load_resident() commits between its steps, so it cannot run inside a transaction block'
-            using errcode = '25001', hint = 'Call it without begin; a driver has a setting for that, often named autocommit.';
-    end if;
+    call cad._refuse_in_transaction('cad.load_resident()', 'between its steps');
     generation := cad._begin_resident(space);
     commit;
     perform cad._finish_resident(space, generation);
@@ -263,13 +258,8 @@ as $$
 declare
     most constant integer := 10000;
     told integer;
-    outside boolean;
 begin
-    call cad._commit(outside);
-    if not outside then
-        raise exception 'cad.refresh_resident() commits after every batch, so it cannot run inside a transaction block'
-            using errcode = '25001', hint = 'Call it without begin; a driver has a setting for that, often named autocommit.';
-    end if;
+    call cad._refuse_in_transaction('cad.refresh_resident()', 'after every batch');
     loop
         told := cad._refresh_resident_step(space, most);
         commit;

@@ -31,8 +31,8 @@ as $$
         ]::name[]) then 'admin'
         when function_name = any(array[
             'ingest_pending', 'retry_failed', '_analyse', '_claim', '_commit', '_goes_alone', '_ingest_batch', '_ingest_step',
-            '_refresh_statistics', '_require_encoder', '_statistics_are_stale', '_store_alias', '_store_answer',
-            '_store_failure', '_store_model', '_store_part'
+            '_refresh_statistics', '_refuse_in_transaction', '_require_encoder', '_statistics_are_stale', '_store_alias',
+            '_store_answer', '_store_failure', '_store_model', '_store_part'
         ]::name[]) then 'loader'
         else 'reader'
     end

@@ -64,9 +64,9 @@ def test_every_function_pins_the_same_search_path(db: Connection) -> None:
     ).fetchall()
     assert [pin for pin, _ in pins] == ["none", "search_path=pg_catalog, cad, public, pg_temp"]
     assert pins[0][1] == [
-        "_add_index", "_commit", "_encode_parts", "add_index", "doctor", "encode_parts", "finish_load",
-        "ingest_pending", "load_resident", "promote_family", "reembed", "refresh_resident", "train_codes",
-        "use_profile",
+        "_add_index", "_commit", "_encode_parts", "_refuse_in_transaction", "add_index", "doctor", "encode_parts",
+        "finish_load", "ingest_pending", "load_resident", "promote_family", "reembed", "refresh_resident",
+        "train_codes", "use_profile",
     ]  # fmt: skip
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import psycopg
 import pytest
+from busy_sessions import busy_sessions
 from known_parts import VERSION, Part, insert, random_part, search, stages, unit_vector
 from pgvector import HalfVector
 from psycopg.types.json import Jsonb
@@ -388,22 +388,7 @@ def test_nobody_is_kept_waiting_fails_or_misses_anything(
     db: Database, dsn: str, parts: list[Part], staged: list[Part]
 ) -> None:
     """Searches see old or new, k of them, right ones; what is written meanwhile is there at the end."""
-    failures: list[BaseException] = []
-    done = threading.Event()
     written: list[str] = []
-
-    def session(work: Callable[[Database], None]) -> threading.Thread:
-        def run() -> None:
-            try:
-                with psycopg.connect(dsn, autocommit=True) as own:
-                    while not done.is_set():
-                        work(own)
-            except BaseException as error:  # shown by the test
-                failures.append(error)
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        return thread
 
     old_part, new_part = parts[0], staged[0]
     staged_numbers = {part.number for part in staged}
@@ -426,13 +411,10 @@ def test_nobody_is_kept_waiting_fails_or_misses_anything(
         )
         written.append(number)
 
-    threads = [session(read), session(read), session(write)]
-    eventually(lambda: len(written) > 3)
-    db.execute("call cad.finish_load('cad')")
-    eventually(lambda: len(written) > 20 or bool(failures))
-    done.set()
-    for thread in threads:
-        thread.join()
+    with busy_sessions(dsn, [read, read, write]) as failures:
+        eventually(lambda: len(written) > 3)
+        db.execute("call cad.finish_load('cad')")
+        eventually(lambda: len(written) > 20 or bool(failures))
     assert failures == []
     assert db.execute("select count(*) from cad.space_cad").fetchone() == (OLD + NEW + len(written),)
     assert stages(db, unit_vector(np.random.default_rng(1)), options={"strategy": "hnsw"})["hnsw"][1] == 200

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from itertools import count
 from typing import Any
 
 import numpy as np
 import psycopg
 import pytest
+from busy_sessions import busy_sessions
 from known_parts import VERSION, Part, insert, random_part, search
 from pgvector import HalfVector
 from service_doubles.process import eventually
@@ -38,24 +38,9 @@ def found(db: Database, part: Part, k: int, family: str | None = None, **options
 
 
 def test_searches_and_writers_go_on(db: Database, dsn: str, parts: list[Part]) -> None:
-    failures: list[BaseException] = []
-    done = threading.Event()
     came: list[str] = []
     numbers = count()
     bolts, vector = family_of(parts, "bolt"), HalfVector(parts[1].vectors["fused"]).to_text()
-
-    def session(work: Callable[[Database], None]) -> threading.Thread:
-        def run() -> None:
-            try:
-                with psycopg.connect(dsn, autocommit=True) as own:
-                    while not done.is_set():
-                        work(own)
-            except BaseException as error:  # shown by the test
-                failures.append(error)
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        return thread
 
     def read(own: Database) -> None:
         for strategy in ("auto", "exact", "iterative", "hnsw"):
@@ -78,14 +63,11 @@ def test_searches_and_writers_go_on(db: Database, dsn: str, parts: list[Part]) -
             )
         came.append(number)
 
-    threads = [session(read), session(read), session(write), session(write)]
-    eventually(lambda: len(came) > 3 or bool(failures))
-    for family in ("bolt", "nut", "washer"):
-        db.execute("call cad.promote_family(%s)", [family])
-    eventually(lambda: len(came) > 20 or bool(failures))
-    done.set()
-    for thread in threads:
-        thread.join()
+    with busy_sessions(dsn, [read, read, write, write]) as failures:
+        eventually(lambda: len(came) > 3 or bool(failures))
+        for family in ("bolt", "nut", "washer"):
+            db.execute("call cad.promote_family(%s)", [family])
+        eventually(lambda: len(came) > 20 or bool(failures))
     assert failures == []
     there = db.execute(
         "select m.part_number from cad.space_cad as s join cad.model as m using (model_id)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable
 
 import faiss
@@ -42,11 +43,13 @@ class Faiss(Contender):
         _, found = self._opened.search(question[None], FIRST, params=self._parameters(selector))
         return [number for number in found[0].tolist() if number >= 0]
 
+    @abstractmethod
     def _index(self, dim: int) -> faiss.Index:
-        raise NotImplementedError
+        """An empty index."""
 
+    @abstractmethod
     def _parameters(self, selector: faiss.IDSelector | None) -> faiss.SearchParameters:
-        raise NotImplementedError
+        """What a search is told besides the question."""
 
 
 class FaissFlat(Faiss):

@@ -27,7 +27,7 @@ demo: up  ## load the sample corpus and show a page of search results
 	@$(BIN)/pgcad demo --state $(STATE) --samples samples
 
 test: .venv/development system  ## run the tests (TESTS=path for some of them)
-	@$(BIN)/pytest $(TESTS)
+	@$(BIN)/pytest --numprocesses 2 --dist loadfile $(TESTS)
 
 up: install  ## start a local PostgreSQL and the encoder service (STATE=folder for another one than .pgcad)
 	@$(BIN)/pgcad up --state $(STATE)

@@ -19,6 +19,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from filelock import FileLock
 from pgcad_load.cluster import SUPERUSER, LocalCluster
 from pytest_postgresql.janitor import DatabaseJanitor
 from small_disk import may_mount
@@ -36,9 +37,13 @@ def pytest_report_header() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def installed_extension() -> None:
-    """The extension's files, built from this checkout and installed into the server."""
-    subprocess.run([sys.executable, ROOT / "extensions" / "build.py", "--install"], check=True, cwd=ROOT)
+def installed_extension(tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> None:
+    """The extension's files, built from this checkout and installed into the server: once for all workers of a run."""
+    done = tmp_path_factory.getbasetemp().parent / f"installed-{testrun_uid}"
+    with FileLock(done.with_suffix(".lock")):
+        if not done.exists():
+            subprocess.run([sys.executable, ROOT / "extensions" / "build.py", "--install"], check=True, cwd=ROOT)
+            done.touch()
 
 
 @pytest.fixture(scope="session")

@@ -255,6 +255,20 @@ $$;
 comment on function cad._create_vector_index(text, text, jsonb, integer) is
 'Makes an index of some kind on a table of vectors, with checked parameters.';
 
+create or replace function cad._create_keys(vectors text)
+returns void
+language plpgsql volatile parallel unsafe
+set search_path from current
+as $$
+begin
+    execute format('alter table cad.%I add primary key (model_id, family)', vectors);
+    execute format('create index on cad.%I using hash (model_id)', vectors); -- half the pages to a part that the key reads
+end
+$$;
+
+comment on function cad._create_keys(text) is
+'Gives a table of vectors what parts are found by: its key, and a hash index for those who compare many.';
+
 create or replace function cad._create_vector_indexes(space text, vectors text)
 returns void
 language sql volatile parallel unsafe

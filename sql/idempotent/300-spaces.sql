@@ -74,8 +74,9 @@ begin
     );
     execute format('comment on table cad.%I is %L', vectors, obj_description('cad.space_cad'::regclass, 'pg_class'));
     execute format(
-        'create table cad.%I partition of cad.%I (primary key (model_id, family)) default', vectors || '_default', vectors
+        'create table cad.%I partition of cad.%I default', vectors || '_default', vectors
     );
+    perform cad._create_keys(vectors || '_default');
     execute format(
         'create trigger note_change after insert or update or delete on cad.%I
         for each row execute function cad._note_change(''vectors'')', vectors

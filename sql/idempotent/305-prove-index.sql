@@ -91,10 +91,9 @@ begin
         foreach asked.fused_vec in array questions loop
             truth := (cad._nearest_by_plan(asked, '{}', most, 'exact', jsonb_build_array(place))).nearest;
             wanted := wanted + cardinality(truth);
-            hits := hits + (
-                select count(*)
-                from unnest((cad._nearest_by_plan(asked, '{}', most, standing.kind, jsonb_build_array(scan))).nearest) as n (part)
-                where n.part = any(truth)
+            hits := hits + cad._hits(
+                vectors, asked.fused_vec,
+                (cad._nearest_by_plan(asked, '{}', most, standing.kind, jsonb_build_array(scan))).nearest, truth
             );
         end loop;
         raise exception 'measured' using errcode = 'triggered_action_exception';

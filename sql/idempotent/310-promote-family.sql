@@ -72,7 +72,7 @@ begin
         return;
     end if;
     execute format('create table cad.%I (like cad.%I including defaults including storage)', partition, 'space_' || space);
-    execute format('alter table cad.%I add primary key (model_id, family)', partition);
+    perform cad._create_keys(partition);
     perform cad._catch_up(space, family);
     perform cad._create_vector_indexes(space, partition);
     for tries in 1..most_tries loop

@@ -25,7 +25,7 @@ declare
     partition constant text := cad._partition_name(stem, family);
 begin
     execute format('create table cad.%I (like cad.%I including storage)', partition, 'space_' || stem);
-    execute format('alter table cad.%I add primary key (model_id, family)', partition);
+    perform cad._create_keys(partition);
     execute format(
         'with moved as (delete from cad.%I where family = $1 returning *) insert into cad.%I select * from moved',
         'space_' || stem || '_default', partition

@@ -43,11 +43,39 @@ begin
         insert into cad.search_question (search_id, encoder_version, question, filters, scans, nearest)
         values (logged, searched.encoder_version, asked.fused_vec, filters, scans, nearest[:compared]);
     end if;
+exception when serialization_failure then
+    return; -- the space was changed since this transaction began: it goes on searching, and is not in the sample
 end
 $$;
 
 comment on function cad._log_search(cad._query, jsonb, int, text, jsonb, uuid[], int, real, real) is
 'Writes a search down; with scans also what it asked and found, so that it can be checked.';
+
+create or replace function cad._hits(vectors regclass, question halfvec, nearest uuid[], truth uuid[])
+returns int
+language plpgsql
+stable parallel restricted
+set search_path from current
+as $$
+declare
+    hits int;
+begin
+    if nearest <@ truth then
+        return cardinality(nearest);
+    end if;
+    execute format($query$
+        select least(count(*), cardinality($3))
+        from %1$s as s
+        where s.model_id = any($2)
+            and s.fused_vec <=> $1 <= (select max(t.fused_vec <=> $1) from %1$s as t where t.model_id = any($3))
+    $query$, vectors) into hits using question, nearest, truth;
+    return hits;
+end
+$$;
+
+comment on function cad._hits(regclass, halfvec, uuid[], uuid[]) is
+'How many of the parts that were found are as near to a question as those that are nearest in truth. Of parts with the same '
+'vectors, one is as good as another.';
 
 create or replace function cad._true_nearest(question cad.search_question, searched cad.search_log)
 returns table (part uuid, vectors text)
@@ -87,7 +115,15 @@ declare
         order by n.place
         limit 10
     );
+    truth constant uuid[] := array(select t.part from cad._true_nearest(question, searched) as t);
+    equally_near int; -- to those in truth, and not among them
 begin
+    select cad._hits(s.vectors, question.question, still_there, truth) - (
+        select count(*) from unnest(still_there) as f (part) where f.part = any(truth)
+    )
+    into equally_near
+    from cad.space as s
+    where s.name = searched.space;
     insert into cad.recall_check (search_id, vectors, strategy, wanted, found)
     select
         searched.search_id,
@@ -101,8 +137,14 @@ begin
             'exact'
         ),
         count(*),
-        count(*) filter (where t.part = any(still_there))
-    from cad._true_nearest(question, searched) as t
+        count(*) filter (where t.is_found or t.place <= equally_near)
+    from (
+        select
+            n.vectors,
+            n.part = any(still_there) as is_found,
+            row_number() over (partition by n.part = any(still_there)) as place
+        from cad._true_nearest(question, searched) as n
+    ) as t
     group by t.vectors;
 end
 $$;

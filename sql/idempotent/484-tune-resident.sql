@@ -38,7 +38,7 @@ begin
         end if;
         truth := cad._nearest_exact('fused', asked, '{}', most);
         wanted := wanted + least(most, held.parts);
-        found_parts := found_parts + (select count(*) from unnest(proposed.nearest) as n (part) where n.part = any(truth));
+        found_parts := found_parts + cad._hits(vectors, asked.fused_vec, proposed.nearest, truth);
     end loop;
     insert into cad.tuned_scan (
         space, version, vectors, kind, dim, setting, chosen, recall, recall_low, p50_ms, p95_ms, parts, cost_parts

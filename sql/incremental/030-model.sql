@@ -140,6 +140,7 @@ comment on column cad.model.numbers is 'Generated: sizes, lengths, pitches and c
 comment on column cad.model.created_at is 'When the part was first loaded.';
 comment on column cad.model.updated_at is 'When the row last changed.';
 
+-- Filters read indexes. Those that one filter alone is about tell the part, too, so that no row is looked at.
 create index model_lexemes_idx on cad.model using gin (lexemes);
 create index model_numbers_idx on cad.model using gin (numbers);
 create index model_part_number_trgm_idx on cad.model using gin (part_number gin_trgm_ops);
@@ -148,11 +149,11 @@ create index model_aliases_idx on cad.model using gin (aliases);
 create index model_tags_idx on cad.model using gin (tags);
 create index model_box_idx on cad.model using gist (box_mm);
 create index model_size_idx on cad.model using gist (cube(size_mm::double precision[]));
-create index model_family_idx on cad.model (family);
+create index model_family_idx on cad.model (family) include (model_id);
 create index model_part_number_idx on cad.model (part_number);
-create index model_material_idx on cad.model (material);
-create index model_volume_idx on cad.model (volume_mm3);
-create index model_mass_idx on cad.model (mass_kg);
-create index model_created_at_idx on cad.model (created_at);
+create index model_material_idx on cad.model (material) include (model_id, family);
+create index model_volume_idx on cad.model (volume_mm3) include (model_id, family);
+create index model_mass_idx on cad.model (mass_kg) include (model_id, family);
+create index model_created_at_idx on cad.model (created_at) include (model_id, family);
 
 select pg_catalog.pg_extension_config_dump('cad.model', '');

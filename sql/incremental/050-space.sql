@@ -72,6 +72,8 @@ create table cad.space_cad_default partition of cad.space_cad (primary key (mode
 
 comment on table cad.space_cad_default is 'Families that have no partition of their own.';
 
+create index space_cad_default_model_id_idx on cad.space_cad_default using hash (model_id);
+
 create index space_cad_default_fused_vec_idx on cad.space_cad_default
 using hnsw (fused_vec halfvec_cosine_ops) with (m = 16, ef_construction = 100);
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import psycopg
 import pytest
-from known_parts import Part, insert, random_part, search, unit_vector
+from known_parts import MODALITIES, Part, insert, random_part, search, unit_vector
+from pgvector import Vector
 
 Database = psycopg.Connection[Any]
 
@@ -109,6 +111,40 @@ def test_what_was_missed_is_seen(db: Database, rng: np.random.Generator) -> None
     assert {partition: f <= 0.8 * w for partition, (w, f) in recall(db).items()} == {"bolt": True, "default": True}
     [(worst,)] = db.execute("select min(recall) from cad.recall_hourly").fetchall()
     assert worst < 0.8
+
+
+def test_of_parts_alike_one_is_as_good_as_another(db: Database, rng: np.random.Generator) -> None:
+    probe = unit_vector(rng)
+    twins = [replace(random_part(rng, n), vectors=dict.fromkeys(MODALITIES, probe)) for n in range(40)]
+    insert(db, [*twins, *(random_part(rng, number) for number in range(40, 80))])
+    db.execute("call cad.promote_family('bolt')")
+    db.execute("set pgcad.log_share = 1")
+    search(db, probe, 10, options={"strategy": "iterative"})
+    others = "select array_agg(model_id order by model_id {}) from cad.space_cad where fused_vec = %s::vector::halfvec"
+    for order in ("asc", "desc"):  # those that exact search takes, or others
+        db.execute(f"update cad.search_question set nearest = ({others.format(order)})", [Vector(probe).to_text()])
+        db.execute("update cad.search_question set checked_at = null")
+        db.execute("delete from cad.recall_check")
+        db.execute("select cad.check_recall()")
+        assert sum(wanted for wanted, _ in recall(db).values()) == 10
+        assert all(wanted == found for wanted, found in recall(db).values())
+    db.execute("update cad.search_question set nearest = nearest[1:3], checked_at = null")
+    db.execute("delete from cad.recall_check")
+    db.execute("select cad.check_recall()")
+    assert sum(found for _, found in recall(db).values()) == 3
+
+
+@pytest.mark.usefixtures("parts")
+def test_a_search_goes_on_where_its_snapshot_cannot_be_logged(db: Database, dsn: str, rng: np.random.Generator) -> None:
+    with psycopg.connect(dsn) as session:
+        session.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        session.execute("set pgcad.log_share = 1")
+        session.execute("select from cad.space")
+        for vectors in ("cad.space_cad_view", "cad.space_cad"):  # another row than the session sees
+            db.execute("update cad.space set vectors = %s", [vectors])
+        assert len(search(session, unit_vector(rng), 5)) == 5
+        assert len(search(session, unit_vector(rng), 5)) == 5, "nor is the transaction broken"
+    assert logged(db, "k") == []
 
 
 def test_truth_is_of_the_parts_that_were_there_and_still_are(

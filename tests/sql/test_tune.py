@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import psycopg
 import pytest
-from known_parts import Part, insert, random_part, search, stages, unit_vector
+from known_parts import MODALITIES, Part, insert, random_part, search, stages, unit_vector
 from psycopg.types.json import Jsonb
 
 Database = psycopg.Connection[Any]
@@ -117,6 +118,13 @@ def test_searches_follow_what_was_measured(db: Database, rng: np.random.Generato
     for quicker in ("ivfflat", "hnsw"):
         db.execute("update cad.tuned_scan set p50_ms = case kind when %s then 1 else 2 end", [quicker])
         assert set(ways(db, rng).values()) == {quicker}
+
+
+def test_of_parts_alike_one_is_as_good_as_another(db: Database, rng: np.random.Generator) -> None:
+    probe = unit_vector(rng)
+    insert(db, [replace(random_part(rng, n), vectors=dict.fromkeys(MODALITIES, probe)) for n in range(60)])
+    db.execute("call cad.tune('cad', 1)")
+    assert db.execute("select distinct recall from cad.tuned_scan").fetchall() == [(1,)]
 
 
 @pytest.mark.usefixtures("parts")

@@ -40,7 +40,7 @@ comment on function cad._serving_name(text, regclass) is
 'Name of a partition of a space, or the name that one of its next tables will have when it serves.';
 
 create or replace function cad._index_recall(
-    space text, index regclass, questions halfvec[], out setting int, out hits bigint, out wanted bigint
+    space text, index regclass, questions halfvec[], out setting int, out hits int[], out wanted int[]
 )
 language plpgsql
 volatile parallel unsafe
@@ -78,8 +78,6 @@ begin
         case standing.kind when 'ivfflat' then 'probes' else 'ef_search' end, setting
     );
     asked.vectors := vectors;
-    hits := 0;
-    wanted := 0;
     begin
         -- The planner is free to read another index that says the same, and leaves one that was made in this
         -- transaction over changing rows. What it is told here is rolled back, and nobody else ever sees it.
@@ -90,8 +88,8 @@ begin
             and twin.partition = standing.partition and twin.kind = standing.kind and twin.dim = standing.dim;
         foreach asked.fused_vec in array questions loop
             truth := (cad._nearest_by_plan(asked, '{}', most, 'exact', jsonb_build_array(place))).nearest;
-            wanted := wanted + cardinality(truth);
-            hits := hits + cad._hits(
+            wanted := wanted || cardinality(truth);
+            hits := hits || cad._hits(
                 vectors, asked.fused_vec,
                 (cad._nearest_by_plan(asked, '{}', most, standing.kind, jsonb_build_array(scan))).nearest, truth
             );
@@ -126,7 +124,7 @@ begin
         return old.recall;
     end if;
     old := cad._index_recall(space, old_index, questions);
-    return old.hits::double precision / nullif(old.wanted, 0);
+    return (cad._recall(old.hits, old.wanted)).share;
 end
 $$;
 
@@ -148,16 +146,18 @@ declare
     questions constant halfvec[] := cad._sampled_questions(partition, cad._parts_of(partition), most);
     wanted double precision;
     proof record;
+    proven record;
 begin
     if questions is null then
         return; -- nothing to find
     end if;
     wanted := coalesce(least_recall, cad._recall_to_keep(space, old_index, questions));
     proof := cad._index_recall(space, new_index, questions);
-    -- Refused is what chance does not explain: the upper end of the 95 % interval (Wilson) lies below.
-    if proof.wanted > 0 and 1 - cad._wilson_low(proof.wanted - proof.hits, proof.wanted) < wanted then
+    proven := cad._recall(proof.hits, proof.wanted);
+    -- Refused is what chance does not explain: the upper end of the 95 % interval lies below.
+    if proven.high < wanted then
         raise exception 'the new index on % finds % of the ten nearest with setting %, % are wanted',
-            cad._serving_name(space, partition), round(proof.hits::numeric / proof.wanted, 3), proof.setting,
+            cad._serving_name(space, partition), round(proven.share::numeric, 3), proof.setting,
             round(wanted::numeric, 3)
             using errcode = '55000', hint = 'The old one serves on.';
     end if;

@@ -192,16 +192,53 @@ comment on function cad.check_recall(int, interval) is
 'Compares logged searches with exact search, at most so many, oldest first, for cad.recall_hourly; returns how many it '
 'compared. Drops what was logged longer ago than keep. Call it from a scheduler.';
 
-create or replace function cad._wilson_low(found bigint, wanted bigint)
-returns double precision
+create or replace function cad._recall(
+    found integer[], wanted integer[], out share double precision, out low double precision, out high double precision
+)
 language sql
 immutable strict parallel safe
 set search_path from current
 as $$
-    select (share + z2 / (2 * wanted) - sqrt(z2 * (share * (1 - share) + z2 / (4 * wanted)) / wanted)) / (1 + z2 / wanted)
-    from (select found::double precision / wanted as share, 1.96 ^ 2 as z2) as s
+    with question as (
+        select q.found, q.wanted
+        from unnest(_recall.found, _recall.wanted) as q (found, wanted)
+    ),
+
+    total as (
+        select
+            sum(q.found)::double precision / nullif(sum(q.wanted), 0) as share,
+            sum(q.wanted)::double precision as wanted,
+            count(*) as questions
+        from question as q
+    ),
+
+    worth as ( -- so many draws of their own would tell as much
+        select
+            t.share,
+            nullif(t.wanted, 0) / greatest(1, coalesce(
+                sum((q.found - t.share * q.wanted) ^ 2) * t.questions / nullif(t.questions - 1, 0)
+                / nullif(t.wanted * t.share * (1 - t.share), 0),
+                1
+            )) as draws,
+            1.96 ^ 2 as z2
+        from total as t
+        cross join question as q
+        group by t.share, t.wanted, t.questions
+    ),
+
+    interval as (
+        select
+            w.share,
+            (w.share + w.z2 / (2 * w.draws)) / (1 + w.z2 / w.draws) as centre,
+            sqrt(w.z2 * (w.share * (1 - w.share) + w.z2 / (4 * w.draws)) / w.draws) / (1 + w.z2 / w.draws) as half
+        from worth as w
+    )
+
+    select i.share, least(i.share, i.centre - i.half), greatest(i.share, i.centre + i.half) -- at 0 and 1 but for rounding
+    from interval as i
 $$;
 
-comment on function cad._wilson_low(bigint, bigint) is
-'Lower end of the 95 % interval of a share: Wilson (1927), Probable inference, the law of succession, and statistical '
-'inference. The upper end is 1 less that of those not found.';
+comment on function cad._recall(integer[], integer[]) is
+'Recall, from how many parts each question found and wanted, and its 95 % interval: Wilson (1927), Probable inference, the '
+'law of succession, and statistical inference. What one question finds and misses hangs together, which widens it by the '
+'design effect: Kish (1965), Survey Sampling.';

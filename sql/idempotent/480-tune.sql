@@ -96,7 +96,7 @@ $$;
 comment on function cad._ladder(text, text[]) is 'The settings of an index that are measured.';
 
 create or replace function cad._measured_scans(vectors regclass, partition regclass, questions halfvec[])
-returns table (kind text, dim int, setting int, hits int, elapsed_ms double precision)
+returns table (kind text, dim int, setting int, hits int, wanted int, elapsed_ms double precision)
 language plpgsql
 volatile parallel unsafe
 set search_path from current
@@ -130,6 +130,7 @@ begin
             started := clock_timestamp();
             nearest := (cad._nearest_by_plan(asked, '{}', most, kind, jsonb_build_array(scan))).nearest;
             elapsed_ms := extract(epoch from clock_timestamp() - started) * 1000;
+            wanted := cardinality(truth);
             hits := cad._hits(vectors, asked.fused_vec, nearest, truth);
             return next;
         end loop;
@@ -154,22 +155,24 @@ as $$
             m.kind,
             m.dim,
             m.setting,
-            sum(m.hits) as found,
-            count(*) * least(10, max(p.parts)) as wanted,
-            max(p.parts) as parts,
+            cad._recall(array_agg(m.hits), array_agg(m.wanted)) as recall,
             percentile_cont(0.5) within group (order by m.elapsed_ms) as p50_ms,
             percentile_cont(0.95) within group (order by m.elapsed_ms) as p95_ms
         from cad._measured_scans(vectors, _tune_partition.partition, questions) as m
-        cross join (select cad._parts_of(_tune_partition.partition) as parts) as p
         group by m.kind, m.dim, m.setting
     ),
 
     judged as (
         select
-            measured.*,
-            least(found::real / wanted, 1) as recall,
-            p95_ms <= coalesce(tuned.target_p95_ms, 'infinity') as quick
-        from measured
+            m.kind,
+            m.dim,
+            m.setting,
+            m.p50_ms,
+            m.p95_ms,
+            coalesce((m.recall).share, 1) as recall, -- where there is nothing to find
+            coalesce((m.recall).low, 0) as recall_low,
+            m.p95_ms <= coalesce(tuned.target_p95_ms, 'infinity') as quick
+        from measured as m
     ),
 
     ranked as (
@@ -178,9 +181,9 @@ as $$
             row_number() over (
                 partition by kind, dim
                 order by
-                    quick and recall >= tuned.target_recall desc,
+                    quick and recall_low >= tuned.target_recall desc,
                     quick desc,
-                    case when quick and recall >= tuned.target_recall then p50_ms end,
+                    case when quick and recall_low >= tuned.target_recall then p50_ms end,
                     case when quick then recall end desc,
                     p95_ms
             ) as place
@@ -192,14 +195,15 @@ as $$
     )
     select
         tuned.space, tuned.version, _tune_partition.partition::text, kind, dim, setting, place = 1,
-        recall, cad._wilson_low(least(found, wanted), wanted), p50_ms, p95_ms, parts,
+        recall, recall_low, p50_ms, p95_ms, cad._parts_of(_tune_partition.partition),
         least(round(p50_ms / compare_ms), 2147483647)
     from ranked
 $$;
 
 comment on function cad._tune_partition(cad.tuning, regclass, regclass, halfvec[], double precision) is
-'Measures the indexes of a partition and chooses a setting for each: the fastest that reaches the recall within the time; '
-'else the best recall within the time; else the fastest.';
+'Measures the indexes of a partition and chooses a setting for each: the fastest within the time that reaches the recall '
+'with the lower end of its interval, so that other questions reach it, too; else the best recall within the time; else the '
+'fastest.';
 
 create or replace function cad._begin_tuning(space text, target_recall real, target_p95_ms real)
 returns cad.tuning
@@ -274,8 +278,8 @@ $$;
 
 comment on procedure cad.tune is
 'Measures how well and how fast the indexes of a space find the ten nearest parts, partition by partition, and lets '
-'searches use the fastest settings that reach a recall (0.98), with 95 of 100 scans within p95_ms if given. What was '
-'measured stands in cad.tuned_scan; cad.undo_tune goes back.';
+'searches use the fastest settings that reach a recall (0.98) beyond doubt, or the best there is, with 95 of 100 scans '
+'within p95_ms if given. What was measured stands in cad.tuned_scan; cad.undo_tune goes back.';
 
 create or replace function cad._put_in_force(space text, version int)
 returns void

@@ -15,8 +15,8 @@ declare
     truth uuid[];
     started timestamptz;
     proposed record;
-    found_parts bigint := 0;
-    wanted bigint := 0;
+    hits int[];
+    wanted int[];
     times_ms double precision[];
 begin
     select r.parts, s.dim into held
@@ -37,22 +37,22 @@ begin
             return;
         end if;
         truth := cad._nearest_exact('fused', asked, '{}', most);
-        wanted := wanted + least(most, held.parts);
-        found_parts := found_parts + cad._hits(vectors, asked.fused_vec, proposed.nearest, truth);
+        wanted := wanted || cardinality(truth);
+        hits := hits || cad._hits(vectors, asked.fused_vec, proposed.nearest, truth);
     end loop;
     insert into cad.tuned_scan (
         space, version, vectors, kind, dim, setting, chosen, recall, recall_low, p50_ms, p95_ms, parts, cost_parts
     )
     select
         tuned.space, tuned.version, vectors::text, 'resident', held.dim, 0, true,
-        least(found_parts, wanted)::double precision / wanted, cad._wilson_low(least(found_parts, wanted), wanted),
-        t.p50_ms, percentile_cont(0.95) within group (order by u.elapsed_ms), held.parts,
+        r.share, r.low, t.p50_ms, percentile_cont(0.95) within group (order by u.elapsed_ms), held.parts,
         least(round(t.p50_ms / compare_ms), 2147483647)
     from unnest(times_ms) as u (elapsed_ms)
+    cross join cad._recall(hits, wanted) as r
     cross join (
         select percentile_cont(0.5) within group (order by m.elapsed_ms) as p50_ms from unnest(times_ms) as m (elapsed_ms)
     ) as t
-    group by t.p50_ms;
+    group by t.p50_ms, r.share, r.low;
 end
 $$;
 

@@ -32,17 +32,26 @@ comment on column cad.search_log_hourly.vector_p95_ms is 'Time that 95 of 100 st
 create or replace view cad.recall_hourly
 with (security_invoker = true) as
 select
-    date_trunc('hour', l.asked_at) as hour,
-    l.space,
-    c.vectors as partition,
-    c.strategy,
-    count(*) as searches,
-    sum(c.found)::double precision / sum(c.wanted) as recall,
-    cad._wilson_low(sum(c.found), sum(c.wanted)) as recall_low,
-    1 - cad._wilson_low(sum(c.wanted) - sum(c.found), sum(c.wanted)) as recall_high
-from cad.recall_check as c
-inner join cad.search_log as l on c.search_id = l.search_id
-group by date_trunc('hour', l.asked_at), l.space, c.vectors, c.strategy;
+    h.hour,
+    h.space,
+    h.partition,
+    h.strategy,
+    h.searches,
+    (h.recall).share as recall,
+    (h.recall).low as recall_low,
+    (h.recall).high as recall_high
+from (
+    select
+        date_trunc('hour', l.asked_at) as hour,
+        l.space,
+        c.vectors as partition,
+        c.strategy,
+        count(*) as searches,
+        cad._recall(array_agg(c.found), array_agg(c.wanted)) as recall
+    from cad.recall_check as c
+    inner join cad.search_log as l on c.search_id = l.search_id
+    group by date_trunc('hour', l.asked_at), l.space, c.vectors, c.strategy
+) as h;
 
 comment on view cad.recall_hourly is
 'Recall of the ten nearest parts of the searches that cad.check_recall has compared with exact search, by hour, space, '
@@ -53,7 +62,7 @@ comment on column cad.recall_hourly.partition is 'Partition that the nearest par
 comment on column cad.recall_hourly.strategy is 'How it was scanned: the kind of index, or exact.';
 comment on column cad.recall_hourly.searches is 'How many searches were compared.';
 comment on column cad.recall_hourly.recall is 'Share of the nearest parts that they found.';
-comment on column cad.recall_hourly.recall_low is 'Lower end of the 95 % interval of that share (Wilson).';
+comment on column cad.recall_hourly.recall_low is 'Lower end of the 95 % interval of that share: what holds for other searches, too.';
 comment on column cad.recall_hourly.recall_high is 'Upper end of it.';
 
 create or replace view cad.cache_health

@@ -57,7 +57,7 @@ comment on column cad.tuned_scan.dim is 'Dimensions that it holds.';
 comment on column cad.tuned_scan.setting is 'hnsw.ef_search, ivfflat.probes, or how many buckets of each hash table are looked into.';
 comment on column cad.tuned_scan.chosen is 'Whether the index is scanned with this setting.';
 comment on column cad.tuned_scan.recall is 'Share of the ten nearest parts that was found.';
-comment on column cad.tuned_scan.recall_low is 'Lower end of the 95 % interval of that share (Wilson).';
+comment on column cad.tuned_scan.recall_low is 'Lower end of the 95 % interval of that share: what holds for other questions, too.';
 comment on column cad.tuned_scan.p50_ms is 'Median time of a scan.';
 comment on column cad.tuned_scan.p95_ms is 'Time that 95 of 100 scans stay below.';
 comment on column cad.tuned_scan.parts is 'Parts of the partition then.';

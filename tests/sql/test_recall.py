@@ -134,6 +134,26 @@ def test_of_parts_alike_one_is_as_good_as_another(db: Database, rng: np.random.G
     assert sum(found for _, found in recall(db).values()) == 3
 
 
+@pytest.mark.parametrize(
+    ("found", "wanted", "interval"),
+    [  # published: Wilson's interval of 90 of 100 is 0.826 to 0.945, of 900 of 1,000 it is 0.880 to 0.917
+        ([1] * 90 + [0] * 10, [1] * 100, (0.826, 0.945)),
+        ([10] * 90 + [0] * 10, [10] * 100, (0.826, 0.945)),
+        ([9] * 100, [10] * 100, (0.880, 0.917)),
+        ([10] * 100, [10] * 100, (0.996, 1)),
+        ([0], [1], (0, 0.793)),
+        ([], [], (None, None)),
+        ([0, 0], [0, 0], (None, None)),
+    ],
+)
+def test_questions_that_find_all_or_nothing_tell_less(
+    db: Database, found: list[int], wanted: list[int], interval: tuple[float, float]
+) -> None:
+    [(share, *ends)] = db.execute("select * from cad._recall(%s::int[], %s::int[])", [found, wanted]).fetchall()
+    assert ends == [end if end is None else pytest.approx(end, abs=0.002) for end in interval]
+    assert share == (sum(found) / sum(wanted) if sum(wanted) else None)
+
+
 @pytest.mark.usefixtures("parts")
 def test_a_search_goes_on_where_its_snapshot_cannot_be_logged(db: Database, dsn: str, rng: np.random.Generator) -> None:
     with psycopg.connect(dsn) as session:

@@ -15,8 +15,9 @@ filters are those of `drawn_parts.py`. Both sides have an index on the mass.
 
 Truth is exact search over the same numbers. Each setting is asked all questions in a random order among the others, a
 few rounds. A naive setting counts where it finds at least what pgcad finds, less a thousandth; the exact sides are told
-apart from it. With clients at once, the first intervals are left out, because in them each connection makes its plans;
-what the first call of a connection takes is told by itself.
+apart from it. `--alone` leaves the others out: exact scans of a million parts take hours. With clients at once, the
+first intervals are left out, the more the more clients there are: in them each connection makes its plans and meets the
+pages of the shared memory for the first time; what the first call of a connection takes is told by itself.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ CLIENTS = (1, 2, 4, 8, 16, 32, 64)
 EXACT = ("compared", "sequential")
 INTERVAL_S = 5
 FIRST_INTERVALS = 2
+CLIENTS_PER_INTERVAL = 8  # for so many more, one more interval is left out
 INTERVALS = 4  # that count
 FRESH_CONNECTIONS = 20
 NAIVE = "select id from pgcad_bench.naive where mass_kg < %(share)s order by vec <=> %(vector)s limit %(first)s"
@@ -82,12 +84,22 @@ class Setting:
         return kept | ({"ef_search": self.ef_search} if self.ef_search else {})
 
 
-def load(db: Database, parts: DrawnParts) -> float:
-    """Fill both sides; seconds of pgcad's, with its index standing, as a bulk load meets it."""
+def load(db: Database, parts: DrawnParts, into_index: bool) -> float:
+    """Fill pgcad; seconds, into a standing index, as a load of some parts meets it, or with one made afterwards."""
     started = time.perf_counter()
+    if not into_index:
+        db.execute("select cad.drop_index('cad', 'hnsw')")
     pgcad_parts.load(db, parts, ["text_vec", "image_vec", "shape_vec", "fused_vec"])
+    if not into_index:
+        db.execute("call cad.add_index('cad', 'hnsw')")
     loaded_s = time.perf_counter() - started
-    db.execute("create schema pgcad_bench")
+    for table in ("cad.model", "cad.space_cad"):
+        db.execute(f"vacuum analyze {table}")
+    return loaded_s
+
+
+def load_naive(db: Database, parts: DrawnParts) -> None:
+    """Fill the other side."""
     db.execute("create table pgcad_bench.naive (id bigint, mass_kg float8, vec vector(512))")
     with db.cursor().copy("copy pgcad_bench.naive from stdin with (format binary)") as copy:
         copy.set_types(["int8", "float8", "vector"])
@@ -95,9 +107,7 @@ def load(db: Database, parts: DrawnParts) -> float:
             copy.write_row([number, mass, Vector(vector)])
     db.execute("create index on pgcad_bench.naive (mass_kg)")
     db.execute("create index naive_vec on pgcad_bench.naive using hnsw (vec vector_cosine_ops)")
-    for table in ("cad.model", "cad.space_cad", "pgcad_bench.naive"):
-        db.execute(f"vacuum analyze {table}")
-    return loaded_s
+    db.execute("vacuum analyze pgcad_bench.naive")
 
 
 def ask(db: Database, setting: Setting, question: NDArray[np.float32]) -> set[int]:
@@ -133,13 +143,20 @@ def prepare(db: Database, setting: Setting) -> None:
         db.execute("update pg_index set indisvalid = %s where indexrelid = 'pgcad_bench.naive_vec'::regclass", [naive])
 
 
+def settings_for(shares: Sequence[float], alone: bool) -> list[Setting]:
+    """What is measured under filters that let through so much."""
+    settings = [Setting("pgcad", share) for share in shares]
+    if not alone:
+        settings += [Setting("naive", share, ef) for share in shares for ef in EF_SEARCH]
+        settings += [Setting(side, share) for side in EXACT for share in shares]
+    return settings
+
+
 def measure(
-    db: Database, questions: Vectors, truths: dict[float, list[set[int]]], rounds: int, chance: np.random.Generator
-) -> list[Setting]:
+    db: Database, settings: list[Setting], questions: Vectors, truths: dict[float, list[set[int]]], rounds: int,
+    chance: np.random.Generator,
+) -> None:  # fmt: skip
     """Every setting, asked in rounds of random order after one that only warms up."""
-    settings = [Setting("pgcad", share) for share in truths]
-    settings += [Setting("naive", share, ef) for share in truths for ef in EF_SEARCH]
-    settings += [Setting(side, share) for side in EXACT for share in truths]
     for number in range(rounds + 1):
         for place in chance.permutation(len(settings)):
             setting = settings[place]
@@ -152,7 +169,6 @@ def measure(
                 setting.recall = recall(found, truths[setting.share])
                 setting.fewest = min(map(len, found))
                 setting.times_ms, setting.vector_ms = [], []
-    return settings
 
 
 def first_calls(dsn: str, questions: Vectors) -> dict[str, float]:
@@ -167,15 +183,15 @@ def first_calls(dsn: str, questions: Vectors) -> dict[str, float]:
     return percentiles(times_ms)
 
 
-def steady(progress: str) -> dict[str, float]:
+def steady(progress: str, first_intervals: int) -> dict[str, float]:
     """Searches per second and mean latency of what pgbench tells of its intervals, the first ones left out.
 
     A line is `progress: 5.0 s, 310.2 tps, lat 3.221 ms stddev 0.432, 0 failed`.
     """
     told = re.findall(r"^progress: \S+ s, (\S+) tps, lat (\S+) ms .*?(\d+) failed", progress, re.M)
-    if len(told) <= FIRST_INTERVALS:
-        raise ValueError(f"pgbench told of no interval behind the first {FIRST_INTERVALS}:\n{progress}")
-    rates, times_ms, failed = zip(*([float(number) for number in line] for line in told[FIRST_INTERVALS:]), strict=True)
+    if len(told) <= first_intervals:
+        raise ValueError(f"pgbench told of no interval behind the first {first_intervals}:\n{progress}")
+    rates, times_ms, failed = zip(*([float(number) for number in line] for line in told[first_intervals:]), strict=True)
     searches = [rate * INTERVAL_S for rate in rates]
     mean_ms = sum(np.multiply(searches, times_ms)) / sum(searches) if any(searches) else float("nan")
     return {
@@ -192,17 +208,18 @@ def concurrent(dsn: str, questions: Vectors, cache: str) -> list[dict[str, float
             rows = [(number, Vector(question)) for number, question in enumerate(questions, 1)]
             cursor.executemany("insert into pgcad_bench.question values (%s, %s)", rows)
         [(folder,)] = db.execute("select setting from pg_config where name = 'BINDIR'").fetchall()
-    seconds = INTERVAL_S * (FIRST_INTERVALS + INTERVALS)
     measured = []
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
         script.write(f"set pgcad.cache = {cache};\n" + CONCURRENT.format(count=len(questions)))
         script.flush()
         for clients in CLIENTS:
+            first_intervals = FIRST_INTERVALS + clients // CLIENTS_PER_INTERVAL
+            seconds = INTERVAL_S * (first_intervals + INTERVALS)
             command = [f"{folder}/pgbench", "-n", "-f", script.name, "-c", str(clients), "-j", "2", "-T", str(seconds)]
             done = subprocess.run(
                 [*command, f"--progress={INTERVAL_S}", dsn], check=True, capture_output=True, text=True
             ).stderr
-            measured.append({"clients": clients, **steady(done)})
+            measured.append({"clients": clients, **steady(done, first_intervals)})
     return measured
 
 
@@ -233,6 +250,20 @@ def table(result: dict[str, Any], settings: list[Setting]) -> Iterator[str]:
         for of in (percentiles(ours.vector_ms), percentiles(ours.times_ms)):
             cells += [f"{of[key]:.2f}" for key in ("p50_ms", "p95_ms")]
         yield "| " + " | ".join([*cells, str(ours.fewest)]) + " |"
+    if len(asked) < len(settings):
+        yield from _others(settings, asked)
+    for name in ("searched", "kept"):
+        yield f"\nClients at once, {'every search made anew' if name == 'searched' else 'from the cache'}:\n"
+        yield "| clients | searches/s | mean ms | failed |\n|---|---|---|---|"
+        for row in result["concurrent"][name]:
+            yield f"| {row['clients']} | {row['per_second']} | {row['mean_ms']} | {row['failed']} |"
+    fresh = result["first_call"]
+    yield f"\nFirst call of a connection: p50 {fresh['p50_ms']:.1f} ms, p95 {fresh['p95_ms']:.1f} ms."
+    how = "into a standing index" if result["into_index"] else "and indexed afterwards"
+    yield f"\nLoaded {how} in {result['load_s']} s; tuned in {result['tune_s']} s."
+
+
+def _others(settings: list[Setting], asked: list[Setting]) -> Iterator[str]:
     yield "\nThe mean time of other ways, and how many times that of pgcad's vector stage and whole search it is:\n"
     yield "| lets through | naive, of equal recall | compared | sequential |\n|---|---|---|---|"
     for ours in asked:
@@ -245,14 +276,6 @@ def table(result: dict[str, Any], settings: list[Setting]) -> Iterator[str]:
         cells = [f"{s.fewest}, {s.recall:.3f}" for s in settings if s.side == "naive" and s.share == share]
         if cells:
             yield f"| {share:.2%} | " + " | ".join(cells) + " |"
-    for name in ("searched", "kept"):
-        yield f"\nClients at once, {'every search made anew' if name == 'searched' else 'from the cache'}:\n"
-        yield "| clients | searches/s | mean ms | failed |\n|---|---|---|---|"
-        for row in result["concurrent"][name]:
-            yield f"| {row['clients']} | {row['per_second']} | {row['mean_ms']} | {row['failed']} |"
-    fresh = result["first_call"]
-    yield f"\nFirst call of a connection: p50 {fresh['p50_ms']:.1f} ms, p95 {fresh['p95_ms']:.1f} ms."
-    yield f"\nLoaded in {result['load_s']} s into a standing index; tuned in {result['tune_s']} s."
 
 
 def main() -> None:
@@ -262,6 +285,8 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(2**31))
+    parser.add_argument("--alone", action="store_true", help="pgcad alone")
+    parser.add_argument("--index-afterwards", action="store_true", help="load without an index, and then make it")
     parser.add_argument("--output", type=Path, required=True, help="folder of engine.json and engine.md")
     arguments = parser.parse_args()
 
@@ -273,14 +298,18 @@ def main() -> None:
         with connect(dsn) as db:
             db.execute("set maintenance_work_mem = '4GB'")
             db.execute("set max_parallel_maintenance_workers = 0")  # with several, pgvector before 0.8.2 may overflow
-            load_s = load(db, parts)
+            db.execute("create schema pgcad_bench")
+            load_s = load(db, parts, not arguments.index_afterwards)
+            if not arguments.alone:
+                load_naive(db, parts)
             del parts
             pgcad_parts.log_questions(db, draw_questions(model, 100, chance), FIRST)
             started = time.perf_counter()
             db.execute("call cad.tune('cad', 0.98)")
             tune_s = time.perf_counter() - started
             db.execute("set pgcad.cache = off")
-            settings = measure(db, questions, truths, arguments.rounds, chance)
+            settings = settings_for(list(truths), arguments.alone)
+            measure(db, settings, questions, truths, arguments.rounds, chance)
             tuned = db.execute(
                 "select t.question_source, s.kind, s.setting, s.recall, s.p50_ms, s.cost_parts"
                 " from cad.tuned_scan as s inner join cad.tuning as t on t.space = s.space and t.version = s.version"
@@ -291,7 +320,8 @@ def main() -> None:
     result = {
         **report.circumstances(arguments.dsn),
         "parts": arguments.parts, "questions": len(questions), "seed": arguments.seed, "encoder": model.version,
-        "load_s": round(load_s, 1), "tune_s": round(tune_s, 1), "tuned": tuned,
+        "load_s": round(load_s, 1), "into_index": not arguments.index_afterwards,
+        "tune_s": round(tune_s, 1), "tuned": tuned,
         "settings": [setting.summary() for setting in settings],
         "first_call": fresh, "concurrent": at_once,
     }  # fmt: skip

@@ -1,6 +1,6 @@
 """pgcad beside pgvector alone, faiss, hnswlib, LanceDB, Chroma and Milvus Lite, in one run over the same drawn vectors.
 
-    .venv/bin/pip install '.[rivals]'
+    .venv/bin/pip install --editable '.[rivals]'
     .venv/bin/python tests/bench/side_by_side.py --state .pgcad --parts 100000 --output docs/results/side_by_side/100k
 
 `--state` is the folder of a running local cluster (`pgcad up`); the databases are made beside its own and dropped

@@ -93,13 +93,13 @@ def test_first_intervals_of_pgbench_are_left_out_and_means_weighted_by_searches(
     line = "progress: {} s, {} tps, lat {} ms stddev 0.4, {} failed\n"
     progress = "pgbench (15.20)\n" + "".join(line.format(5 * n, 1, 900, 7) for n in range(1, FIRST_INTERVALS + 1))
     progress += line.format(15.0, 300, 1, 0) + line.format(20.0, 100, 3, 2)
-    assert steady(progress) == {"per_second": 200, "mean_ms": 1.5, "failed": 2}
+    assert steady(progress, FIRST_INTERVALS) == {"per_second": 200, "mean_ms": 1.5, "failed": 2}
     assert INTERVAL_S > 0
 
 
 def test_pgbench_that_tells_nothing_steady_is_an_error() -> None:
     with pytest.raises(ValueError, match="no interval behind"):
-        steady("progress: 5.0 s, 1 tps, lat 1 ms stddev 0, 0 failed\n")
+        steady("progress: 5.0 s, 1 tps, lat 1 ms stddev 0, 0 failed\n", FIRST_INTERVALS)
 
 
 def test_only_the_naive_side_is_the_rival_at_equal_recall() -> None:

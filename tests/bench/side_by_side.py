@@ -124,9 +124,12 @@ def measure(
         before_mb[name] = 0.0 if name.startswith("pg") else contender.call("memory_mb")
         contender.call("open")
     for number in range(rounds + 1):
+        taken_s = dict.fromkeys(contenders, 0.0)
         for place in chance.permutation(len(points)):
             point = points[place]
-            asked = contenders[point.contender].call("ask", point.setting, point.share)
+            started = time.perf_counter()
+            asked = contenders[point.contender].call("ask", point.setting, point.share, number > 0)
+            taken_s[point.contender] += time.perf_counter() - started
             if number == 0:
                 point.recall = recall(asked.found, truths[point.share])
                 point.fewest = min(map(len, asked.found))
@@ -134,7 +137,7 @@ def measure(
                 point.means_ms.append(statistics.mean(asked.times_ms))
                 point.times_ms += asked.times_ms
                 point.vector_ms += asked.vector_ms
-        print(f"round {number} of {rounds}", flush=True)
+        print(f"round {number} of {rounds}:", {name: round(seconds) for name, seconds in taken_s.items()}, flush=True)
         if number == 0:
             for name, contender in contenders.items():
                 grown_mb[name] = round(contender.call("memory_mb") - before_mb[name], 1)

@@ -20,16 +20,17 @@ from contenders.contender import FIRST, Contender, Place, Setting, Unavailable
 from contenders.postgresql import PostgreSql
 
 TARGETS = (0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
+TARGETS_OF_CODES = (0.8, 0.9, 0.98)  # each takes minutes
 
 
 class PgCad(PostgreSql):
     """A database with the indexes of one profile."""
 
-    settings = tuple({"target_recall": target} for target in TARGETS)
-
     def __init__(self, place: Place, profile: str = "fast", strategy: str = "auto") -> None:
         super().__init__(place)
         self._profile, self._strategy = profile, strategy
+        self._targets = TARGETS_OF_CODES if self._coded else TARGETS
+        self.settings = tuple({"target_recall": target} for target in self._targets)
 
     def load(self, parts: DrawnParts) -> None:
         self.connect_to_build()
@@ -50,7 +51,7 @@ class PgCad(PostgreSql):
         for table in ("cad.model", "cad.space_cad"):
             self._db.execute(f"vacuum analyze {table}")
         pgcad_parts.log_questions(self._db, questions, FIRST)
-        for target in TARGETS:
+        for target in self._targets:
             self._db.execute("call cad.tune('cad', %s::real)", [target])
 
     @property

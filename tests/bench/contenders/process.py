@@ -83,7 +83,7 @@ class Session:
     def memory_mb(self) -> float:
         return round(self._contender.memory_bytes() / 1e6, 1)
 
-    def ask(self, setting: Setting, share: float) -> Round:
+    def ask(self, setting: Setting, share: float, with_stages: bool) -> Round:
         """All questions with one setting; the first one is asked once more beforehand, as a setting may open anew."""
         self._contender.use(setting)
         list(self._contender.ask(self._questions[0], share))
@@ -94,7 +94,7 @@ class Session:
             asked.times_ms.append(1000 * (time.perf_counter() - started))
             asked.found.append(found)
         # Afterwards: a question that was just asked finds its pages in the caches of the processor.
-        told = [self._contender.vector_ms(question, share) for question in self._questions]
+        told = [self._contender.vector_ms(question, share) for question in self._questions if with_stages]
         asked.vector_ms = [vector_ms for vector_ms in told if vector_ms is not None]
         return asked
 

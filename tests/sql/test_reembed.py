@@ -534,7 +534,10 @@ def test_the_last_few_are_made_while_new_parts_wait(clip: Connection, dsn: str, 
     """A part that comes after the last look is made under the lock: here it comes while the index is built."""
     clip.execute(
         "create function pg_temp.come() returns event_trigger language plpgsql as $$ begin"
-        " if not exists (select from cad.model where name = 'late') then"
+        " if not exists (select from cad.model where name = 'late') and exists ("
+        "  select from pg_event_trigger_ddl_commands() as c join pg_class as i on i.oid = c.objid"
+        "  join pg_am as a on a.oid = i.relam where a.amname = 'hnsw'"
+        " ) then"
         " insert into cad.model (name, sha256, format, kind) values ('late', sha256('late'), 'step', 'part');"
         " end if; end $$"
     )

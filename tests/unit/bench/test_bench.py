@@ -138,7 +138,7 @@ def test_forgetting_files_changes_none(tmp_path: Path) -> None:
 
 def test_a_library_that_is_not_installed_is_told_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "hnswlib.py").write_text("raise ImportError(\"No module named 'hnswlib'\")")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)  # which the other process gets, before what is installed
     with (
         pytest.raises(Unavailable, match="No module named 'hnswlib'"),
         contender_process("hnswlib", Place(tmp_path, ""), tmp_path),

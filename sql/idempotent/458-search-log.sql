@@ -115,9 +115,12 @@ declare
         order by n.place
         limit 10
     );
-    truth constant uuid[] := array(select t.part from cad._true_nearest(question, searched) as t);
+    truth uuid[];
+    partitions text[]; -- that these lie in
     equally_near int; -- to those in truth, and not among them
 begin
+    select array_agg(t.part), array_agg(t.vectors) into truth, partitions
+    from cad._true_nearest(question, searched) as t;
     select cad._hits(s.vectors, question.question, still_there, truth) - (
         select count(*) from unnest(still_there) as f (part) where f.part = any(truth)
     )
@@ -143,7 +146,7 @@ begin
             n.vectors,
             n.part = any(still_there) as is_found,
             row_number() over (partition by n.part = any(still_there)) as place
-        from cad._true_nearest(question, searched) as n
+        from unnest(truth, partitions) as n (part, vectors)
     ) as t
     group by t.vectors;
 end

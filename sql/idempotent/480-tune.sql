@@ -181,9 +181,9 @@ as $$
             row_number() over (
                 partition by kind, dim
                 order by
-                    quick and recall_low >= tuned.target_recall desc,
+                    quick and recall >= tuned.target_recall desc,
                     quick desc,
-                    case when quick and recall_low >= tuned.target_recall then p50_ms end,
+                    case when quick and recall >= tuned.target_recall then p50_ms end,
                     case when quick then recall end desc,
                     p95_ms
             ) as place
@@ -201,9 +201,8 @@ as $$
 $$;
 
 comment on function cad._tune_partition(cad.tuning, regclass, regclass, halfvec[], double precision) is
-'Measures the indexes of a partition and chooses a setting for each: the fastest within the time that reaches the recall '
-'with the lower end of its interval, so that other questions reach it, too; else the best recall within the time; else the '
-'fastest.';
+'Measures the indexes of a partition and chooses a setting for each: the fastest that reaches the recall within the time; '
+'else the best recall within the time; else the fastest.';
 
 create or replace function cad._begin_tuning(space text, target_recall real, target_p95_ms real)
 returns cad.tuning
@@ -278,8 +277,8 @@ $$;
 
 comment on procedure cad.tune is
 'Measures how well and how fast the indexes of a space find the ten nearest parts, partition by partition, and lets '
-'searches use the fastest settings that reach a recall (0.98) beyond doubt, or the best there is, with 95 of 100 scans '
-'within p95_ms if given. What was measured stands in cad.tuned_scan; cad.undo_tune goes back.';
+'searches use the fastest settings that reach a recall (0.98), with 95 of 100 scans within p95_ms if given. What was '
+'measured stands in cad.tuned_scan; cad.undo_tune goes back.';
 
 create or replace function cad._put_in_force(space text, version int)
 returns void

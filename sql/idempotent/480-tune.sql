@@ -116,6 +116,7 @@ begin
     asked.vectors := vectors;
     foreach asked.fused_vec in array questions loop
         truth := (cad._nearest_by_plan(asked, '{}', most, 'exact', jsonb_build_array(place))).nearest;
+        wanted := cardinality(truth);
         for kind, dim, setting in
             select x.kind, x.dim, l.setting
             from cad._ways(vectors) as x
@@ -130,7 +131,6 @@ begin
             started := clock_timestamp();
             nearest := (cad._nearest_by_plan(asked, '{}', most, kind, jsonb_build_array(scan))).nearest;
             elapsed_ms := extract(epoch from clock_timestamp() - started) * 1000;
-            wanted := cardinality(truth);
             hits := cad._hits(vectors, asked.fused_vec, nearest, truth);
             return next;
         end loop;

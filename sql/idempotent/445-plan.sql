@@ -258,9 +258,26 @@ $$;
 comment on function cad._check_strategy(regclass, text, text) is
 'Refuses (55000) a strategy whose codes there are not, or whose index does not stand on every partition.';
 
+create or replace function cad._most(k int, weights jsonb, strategy text)
+returns int
+language plpgsql
+immutable parallel safe
+set search_path from current
+as $$
+begin
+    if (select sum(w.value::double precision) from jsonb_each(weights - 'fused') as w) = 0 then
+        return k; -- nothing will change their order
+    end if;
+    return case when strategy = 'exact' then null else greatest(200, 2 * k) end;
+end
+$$;
+
+comment on function cad._most(int, jsonb, text) is
+'How many candidates by vector a search for so many hits looks at; null for all that match.';
+
 create or replace function cad._plan(
-    asked cad._query, k int, filters jsonb, options jsonb, weights jsonb, with_resident boolean,
-    out strategy text, out reason text, out matching int, out most int, out scans jsonb
+    asked cad._query, most int, filters jsonb, options jsonb, with_resident boolean,
+    out strategy text, out reason text, out matching int, out scans jsonb
 )
 language plpgsql
 stable parallel restricted
@@ -271,10 +288,6 @@ declare
     wanted constant text := case options ->> 'strategy' when 'iterative' then 'hnsw' else options ->> 'strategy' end;
     kinds text[];
 begin
-    most := greatest(200, 2 * k);
-    if (select sum(w.value::double precision) from jsonb_each(weights - 'fused') as w) = 0 then
-        most := greatest(20, k); -- nothing will change their order; some more, for the log to compare with the truth
-    end if;
     if asked.fused_vec is null then
         strategy := 'lexical';
         reason := 'no encoder';
@@ -316,6 +329,6 @@ begin
 end
 $$;
 
-comment on function cad._plan(cad._query, int, jsonb, jsonb, jsonb, boolean) is
-'How to find candidates: lexical, exact, resident, or by which scans of indexes, and why; about how many parts match. '
+comment on function cad._plan(cad._query, int, jsonb, jsonb, boolean) is
+'How to find so many candidates: lexical, exact, resident, or by which scans of indexes, and why; about how many parts match. '
 'with_resident: whether the encoder service may be asked without anybody''s wish.';

@@ -31,7 +31,7 @@ security definer
 set search_path from current
 as $$
 declare
-    compared constant int := 20; -- ten and some more: parts may be deleted until it is checked
+    compared constant int := 20; -- ten and some more, where there are: parts may be deleted until it is checked
     searched record;
     logged bigint;
 begin
@@ -77,7 +77,7 @@ comment on function cad._hits(regclass, halfvec, uuid[], uuid[]) is
 'How many of the parts that were found are as near to a question as those that are nearest in truth. Of parts with the same '
 'vectors, one is as good as another.';
 
-create or replace function cad._true_nearest(question cad.search_question, searched cad.search_log)
+create or replace function cad._true_nearest(question cad.search_question, searched cad.search_log, most int)
 returns table (part uuid, vectors text)
 language plpgsql
 stable parallel unsafe
@@ -94,12 +94,12 @@ begin
     return query execute format(
         'select s.model_id, s.tableoid::regclass::text from %s as s where s.model_id = any($1) and s.fused_vec is not null',
         asked.vectors
-    ) using cad._nearest_exact('fused', asked, question.filters || before, 10);
+    ) using cad._nearest_exact('fused', asked, question.filters || before, most);
 end
 $$;
 
-comment on function cad._true_nearest(cad.search_question, cad.search_log) is
-'The ten parts nearest to a logged question, of those that were there when it was asked, and the partition of each.';
+comment on function cad._true_nearest(cad.search_question, cad.search_log, int) is
+'The parts nearest to a logged question, of those that were there when it was asked, and the partition of each.';
 
 create or replace function cad._check_question(question cad.search_question, searched cad.search_log)
 returns void
@@ -120,7 +120,7 @@ declare
     equally_near int; -- to those in truth, and not among them
 begin
     select array_agg(t.part), array_agg(t.vectors) into truth, partitions
-    from cad._true_nearest(question, searched) as t;
+    from cad._true_nearest(question, searched, cardinality(still_there)) as t;
     select cad._hits(s.vectors, question.question, still_there, truth) - (
         select count(*) from unnest(still_there) as f (part) where f.part = any(truth)
     )
@@ -153,7 +153,8 @@ end
 $$;
 
 comment on function cad._check_question(cad.search_question, cad.search_log) is
-'Compares what a logged search found with the truth.';
+'Compares the ten nearest that a logged search found, or as many as it did, with the truth. What is not there any more is '
+'neither wanted nor found.';
 
 create or replace function cad.check_recall(most int default 100, keep interval default '30 days')
 returns int

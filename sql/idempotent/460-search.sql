@@ -87,6 +87,7 @@ declare
     asked cad._query;
     space text;
     several record;
+    most int;
     plan record;
     proposed record;
     planned timestamptz;
@@ -114,6 +115,7 @@ begin
     if image is null and file is null and points is null then
         weights := weights || jsonb '{"fit": 0}';
     end if;
+    most := cad._most(k + (part is not null)::int, weights, options ->> 'strategy'); -- that part is left out
     stages := jsonb_build_array(cad._stage('encode', started, null, jsonb_build_object(
         'kind', asked.kind, 'terms', asked.terms::text[], 'numbers', asked.number_terms::text[], 'weights', weights
     ) || case
@@ -122,7 +124,7 @@ begin
     end));
 
     started := clock_timestamp();
-    plan := cad._plan(asked, k, filters, options, weights, true);
+    plan := cad._plan(asked, most, filters, options, true);
     stages := stages || cad._stage('plan', started, plan.matching, jsonb_build_object(
         'strategy', plan.strategy, 'reason', plan.reason
     ));
@@ -130,7 +132,7 @@ begin
 
     if plan.strategy = 'resident' then
         started := clock_timestamp();
-        proposed := cad._nearest_resident(asked.vectors, array[asked.fused_vec], filters, plan.most, plan.matching);
+        proposed := cad._nearest_resident(asked.vectors, array[asked.fused_vec], filters, most, plan.matching);
         nearest := proposed.nearest;
         stages := stages || cad._stage('resident', started, cardinality(nearest), coalesce(
             proposed.detail, jsonb_build_object('failed', proposed.error -> 'message')
@@ -140,7 +142,7 @@ begin
                 perform cad._raise(proposed.error);
             end if;
             started := clock_timestamp();
-            plan := cad._plan(asked, k, filters, options, weights, false);
+            plan := cad._plan(asked, most, filters, options, false);
             stages := stages || cad._stage('plan', started, plan.matching, jsonb_build_object(
                 'strategy', plan.strategy, 'reason', plan.reason
             ));
@@ -148,20 +150,17 @@ begin
     end if;
     if plan.scans is not null then
         started := clock_timestamp();
-        indexed := cad._nearest_by_plan(asked, filters, plan.most, plan.strategy, plan.scans);
+        indexed := cad._nearest_by_plan(asked, filters, most, plan.strategy, plan.scans);
         nearest := indexed.nearest;
         stages := stages || cad._stage(plan.strategy, started, cardinality(nearest), jsonb_build_object(
-            'wanted', plan.most, 'scans', indexed.settings
+            'wanted', most, 'scans', indexed.settings
         ));
     end if;
-    if plan.strategy = 'exact' or nearest is not null and cad._is_short(nearest, plan.most, filters) then
+    if plan.strategy = 'exact' or nearest is not null and cad._is_short(nearest, most, filters) then
         started := clock_timestamp();
-        nearest := cad._nearest_exact(
-            coalesce(options ->> 'against', 'fused'), asked, filters,
-            case when options ->> 'strategy' = 'exact' then null else plan.most end
-        );
+        nearest := cad._nearest_exact(coalesce(options ->> 'against', 'fused'), asked, filters, most);
         stages := stages || cad._stage('exact', started, cardinality(nearest), jsonb_build_object(
-            'wanted', plan.most, 'because', case when plan.strategy <> 'exact' then plan.strategy || ' came back short' end
+            'wanted', most, 'because', case when plan.strategy <> 'exact' then plan.strategy || ' came back short' end
         ));
         plan.scans := null;
     end if;

@@ -85,15 +85,16 @@ rows 300
 set search_path from current
 as $$
 declare
-    k constant int := 100; -- as many candidates as a search for so many hits has
+    k constant int := 100;
+    most constant int := cad._most(k, cad._weights(asked, '{}'), 'auto');
     plan record;
     nearest uuid[];
 begin
-    plan := cad._plan(asked, k, '{}', '{"strategy": "auto"}', cad._weights(asked, '{}'), with_resident => false);
+    plan := cad._plan(asked, most, '{}', '{"strategy": "auto"}', with_resident => false);
     if plan.scans is null then
-        nearest := cad._nearest_exact('fused', asked, '{}', plan.most);
+        nearest := cad._nearest_exact('fused', asked, '{}', most);
     else
-        nearest := (cad._nearest_by_plan(asked, '{}', plan.most, plan.strategy, plan.scans)).nearest;
+        nearest := (cad._nearest_by_plan(asked, '{}', most, plan.strategy, plan.scans)).nearest;
     end if;
     return query
     select array[

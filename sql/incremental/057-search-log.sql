@@ -58,9 +58,10 @@ create table cad.recall_check (
     primary key (search_id, vectors)
 );
 
-comment on table cad.recall_check is 'How many of the ten nearest parts the logged searches found, by partition.';
+comment on table cad.recall_check is
+'How many of the nearest parts the logged searches found, by partition: of ten, or of as many as were wanted.';
 comment on column cad.recall_check.search_id is 'The search.';
 comment on column cad.recall_check.vectors is 'Partition that the nearest parts lie in.';
 comment on column cad.recall_check.strategy is 'How that partition was scanned: the kind of index, or exact.';
-comment on column cad.recall_check.wanted is 'How many of the ten nearest lie there.';
+comment on column cad.recall_check.wanted is 'How many of the nearest lie there.';
 comment on column cad.recall_check.found is 'How many of these were found.';

@@ -174,7 +174,7 @@ def test_truth_is_of_the_parts_that_were_there_and_still_are(
     first = [
         number
         for number, _ in search(
-            db, probe, 3, options={"strategy": "iterative", "weights": {"fused": 1, "text": 0, "image": 0, "shape": 0}}
+            db, probe, 20, options={"strategy": "iterative", "weights": {"fused": 1, "text": 0, "image": 0, "shape": 0}}
         )
     ]
     db.execute("delete from cad.model where part_number = %s", [first[0]])
@@ -185,13 +185,38 @@ def test_truth_is_of_the_parts_that_were_there_and_still_are(
     assert len(parts) == 300
 
 
+@pytest.mark.usefixtures("parts")
+def test_recall_is_of_what_was_wanted_and_is_there(db: Database, rng: np.random.Generator) -> None:
+    """Nothing is fetched for the log alone, which would make logged searches better than the others."""
+    probe = unit_vector(rng)
+    first, *_ = search(db, probe, 4, options={"strategy": "iterative", "against": "fused"})
+    assert db.execute("select cardinality(nearest) from cad.search_question").fetchone() == (4,)
+    db.execute("delete from cad.model where part_number = %s", [first[0]])
+    db.execute("select cad.check_recall()")
+    assert sum(wanted for wanted, _ in recall(db).values()) == 3
+    assert sum(found for _, found in recall(db).values()) == 3
+
+
 def test_filters_hold_for_the_truth_too(db: Database, parts: list[Part], rng: np.random.Generator) -> None:
     few = sorted(part.mass_kg for part in parts if part.mass_kg is not None)[5]
     options = {"strategy": "iterative"}
-    for filters in ({"mass_kg": {"max": few}}, {"family": "bolt"}):
+    farthest_others = """
+        select array(
+            select m.model_id
+            from cad.model as m
+            inner join cad.space_cad as s using (model_id, family)
+            where {}
+            order by s.fused_vec <=> q.question desc
+            limit 3
+        )
+    """
+    for filters, others in (({"mass_kg": {"max": few}}, "m.mass_kg > %s"), ({"family": "bolt"}, "m.family <> %s")):
         db.execute("delete from cad.search_log")
         search(db, unit_vector(rng), 10, filters=filters, options=options)
-        db.execute("update cad.search_question set nearest = '{}'")
+        db.execute(
+            f"update cad.search_question as q set nearest = ({farthest_others.format(others)})",
+            ["bolt" if "family" in filters else few],
+        )
         db.execute("select cad.check_recall()")
         seen = recall(db)
         assert set(seen) <= ({"bolt"} if "family" in filters else {"bolt", "default"})

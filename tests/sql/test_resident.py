@@ -422,7 +422,7 @@ def test_a_search_that_nobody_wished_resident_does_without_the_service(
     db.execute("update cad.tuned_scan set cost_parts = 1, p50_ms = case kind when 'resident' then 1 else 2 end")
     taken = stages(db, unit_vector(rng), 5, options={"weights": ONLY_FUSED})
     assert taken["plan"][0] == {"strategy": "resident", "reason": "measured to be quickest"}
-    assert taken["resident"][1] == 20
+    assert taken["resident"][1] == 5
     for filters in ({"mass_kg": {"max": 0.02}}, {"material": "gold"}):
         assert stages(db, unit_vector(rng), 5, filters=filters)["plan"][0]["strategy"] != "resident"
     service.restart()

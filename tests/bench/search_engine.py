@@ -17,7 +17,8 @@ Truth is exact search over the same numbers. Each setting is asked all questions
 few rounds. A naive setting counts where it finds at least what pgcad finds, less a thousandth; the exact sides are told
 apart from it. `--alone` leaves the others out: exact scans of a million parts take hours. With clients at once, the
 first intervals are left out, the more the more clients there are: in them each connection makes its plans and meets the
-pages of the shared memory for the first time; what the first call of a connection takes is told by itself.
+pages of the shared memory for the first time; what the first call of a connection takes is told by itself. Where
+PgBouncer is installed, the same clients ask through it, too, as they do where there are many.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from drawn_parts import DrawnParts, draw_questions, recall
 from numpy.typing import NDArray
 from percentiles import percentiles
 from pgvector import Vector
+from pooler import CONNECTIONS, pooled
 from scratch_database import Database, connect, scratch_database
 from vector_model import VectorModel, Vectors
 
@@ -56,6 +58,10 @@ CLIENTS_PER_INTERVAL = 8  # for so many more, one more interval is left out
 INTERVALS = 4  # that count
 FRESH_CONNECTIONS = 20
 NAIVE = "select id from pgcad_bench.naive where mass_kg < %(share)s order by vec <=> %(vector)s limit %(first)s"
+AT_ONCE = {
+    "searched": "every search made anew", "kept": "from the cache",
+    "pooled": f"every search made anew, through PgBouncer, which has {CONNECTIONS} connections",
+}  # fmt: skip
 CONCURRENT = """\\set n random(1, {count})
 select vec from pgcad_bench.question where id = :n \\gset
 select count(*) from cad.search_cad_vector('cad', ':vec', 10, options => '{{"against": "fused"}}');
@@ -199,21 +205,27 @@ def steady(progress: str, first_intervals: int) -> dict[str, float]:
     }  # fmt: skip
 
 
-def concurrent(dsn: str, questions: Vectors, cache: str) -> list[dict[str, float]]:
-    """What pgbench measures with more and more clients."""
+def store(dsn: str, questions: Vectors) -> str:
+    """Questions where pgbench finds them; the folder of pgbench."""
     with connect(dsn) as db:
-        db.execute("drop table if exists pgcad_bench.question")
         db.execute("create table pgcad_bench.question (id int primary key, vec vector(512))")
         with db.cursor() as cursor:
             rows = [(number, Vector(question)) for number, question in enumerate(questions, 1)]
             cursor.executemany("insert into pgcad_bench.question values (%s, %s)", rows)
         [(folder,)] = db.execute("select setting from pg_config where name = 'BINDIR'").fetchall()
+    return str(folder)
+
+
+def concurrent(
+    dsn: str, folder: str, count: int, cache: str, connections: int = max(CLIENTS)
+) -> list[dict[str, float]]:
+    """What pgbench of `folder` measures with more and more clients, at most so many of them connected at once."""
     measured = []
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
-        script.write(f"set pgcad.cache = {cache};\n" + CONCURRENT.format(count=len(questions)))
+        script.write(f"set pgcad.cache = {cache};\n" + CONCURRENT.format(count=count))
         script.flush()
         for clients in CLIENTS:
-            first_intervals = FIRST_INTERVALS + clients // CLIENTS_PER_INTERVAL
+            first_intervals = FIRST_INTERVALS + min(clients, connections) // CLIENTS_PER_INTERVAL
             seconds = INTERVAL_S * (first_intervals + INTERVALS)
             command = [f"{folder}/pgbench", "-n", "-f", script.name, "-c", str(clients), "-j", "2", "-T", str(seconds)]
             done = subprocess.run(
@@ -252,10 +264,10 @@ def table(result: dict[str, Any], settings: list[Setting]) -> Iterator[str]:
         yield "| " + " | ".join([*cells, str(ours.fewest)]) + " |"
     if len(asked) < len(settings):
         yield from _others(settings, asked)
-    for name in ("searched", "kept"):
-        yield f"\nClients at once, {'every search made anew' if name == 'searched' else 'from the cache'}:\n"
+    for name, rows in result["concurrent"].items():
+        yield f"\nClients at once, {AT_ONCE[name]}:\n"
         yield "| clients | searches/s | mean ms | failed |\n|---|---|---|---|"
-        for row in result["concurrent"][name]:
+        for row in rows:
             yield f"| {row['clients']} | {row['per_second']} | {row['mean_ms']} | {row['failed']} |"
     fresh = result["first_call"]
     yield f"\nFirst call of a connection: p50 {fresh['p50_ms']:.1f} ms, p95 {fresh['p95_ms']:.1f} ms."
@@ -316,7 +328,14 @@ def main() -> None:
                 " where s.chosen"
             ).fetchall()
         fresh = first_calls(dsn, questions)
-        at_once = {"searched": concurrent(dsn, questions, "off"), "kept": concurrent(dsn, questions, "on")}
+        folder = store(dsn, questions)
+        at_once = {
+            "searched": concurrent(dsn, folder, len(questions), "off"),
+            "kept": concurrent(dsn, folder, len(questions), "on"),
+        }
+        with pooled(dsn) as through:
+            if through is not None:
+                at_once["pooled"] = concurrent(through, folder, len(questions), "off", CONNECTIONS)
     result = {
         **report.circumstances(arguments.dsn),
         "parts": arguments.parts, "questions": len(questions), "seed": arguments.seed, "encoder": model.version,

@@ -235,6 +235,25 @@ def test_like_leaves_the_part_itself_out(db: Database, parts: list[Part], ids: d
     assert {number for (number,) in rows} == {part.number for part in parts[1:]}
 
 
+@pytest.mark.parametrize("options", [{}, {"against": "fused"}, {"strategy": "iterative", "against": "fused"}])
+def test_the_part_itself_is_not_one_hit_less(
+    db: Database, parts: list[Part], ids: dict[str, str], options: dict[str, str]
+) -> None:
+    """Also where nothing changes the order of the candidates and no more are looked at than are wanted."""
+    for k in (1, 20, 33):
+        asked = [ids[parts[0].number], k, Jsonb(options)]
+        assert len(db.execute("select from cad.search_cad_like(%s, %s, options => %s)", asked).fetchall()) == k
+
+
+@pytest.mark.usefixtures("ids")
+def test_a_search_needs_nothing_of_the_session_before_it(db: Database, rng: np.random.Generator) -> None:
+    """As behind a pooler, where every search may come to another connection, with its settings put back."""
+    probe = unit_vector(rng)
+    hits = search(db, probe)
+    db.execute("discard all")
+    assert search(db, probe) == hits
+
+
 def test_like_finds_the_twin_first(db: Database, parts: list[Part]) -> None:
     twin = dataclasses.replace(parts[0], number="TWIN", name="the twin")
     ids = insert(db, [*parts, twin])

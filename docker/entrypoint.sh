@@ -22,14 +22,25 @@ password() { # into a pipe: no copy is left in a file
     fi
 }
 
+shared_buffers_mb() { # a quarter of the memory that there is for the container, as in a local cluster (cluster.py)
+    limit=$(cat /sys/fs/cgroup/memory.max 2>/dev/null || echo max)
+    awk -v limit="$limit" '
+        /^MemTotal:/ {
+            mb = $2 / 1024
+            if (limit != "max" && limit / 1048576 < mb) mb = limit / 1048576
+            mb = int(mb / 4)
+            print (mb < 128 ? 128 : (mb > 8192 ? 8192 : mb))
+        }' /proc/meminfo
+}
+
 make_database() {
     [ -n "${POSTGRES_PASSWORD_FILE:-}${POSTGRES_PASSWORD:-}" ] ||
         fail "set POSTGRES_PASSWORD_FILE or POSTGRES_PASSWORD for the first start"
     password | initdb --username postgres --pwfile /dev/stdin --encoding UTF8 --locale C.UTF-8 \
         --auth-local peer --auth-host scram-sha-256 --no-instructions
-    cat >>"$PGDATA/postgresql.conf" <<-'END'
+    cat >>"$PGDATA/postgresql.conf" <<-END
 		listen_addresses = '*'
-		shared_buffers = 512MB
+		shared_buffers = $(shared_buffers_mb)MB
 		maintenance_work_mem = 512MB
 		max_wal_size = 2GB
 		random_page_cost = 1.1

@@ -46,7 +46,7 @@ listen_addresses = '127.0.0.1'
 port = {port}
 unix_socket_directories = '{socket_dir}'
 unix_socket_permissions = 0700
-shared_buffers = 512MB
+shared_buffers = {shared_buffers_mb}MB
 maintenance_work_mem = 512MB        # an HNSW build in memory is several times faster
 max_parallel_maintenance_workers = 2
 max_wal_size = 2GB
@@ -54,7 +54,9 @@ random_page_cost = 1.1              # solid-state disks
 jit = off                           # no query here is long enough to earn its compilation
 log_line_prefix = '%m [%p] %u@%d '
 """
-FORGETFUL = "fsync = off\nfull_page_writes = off\nsynchronous_commit = off\n"
+SHARED_BUFFERS_MB = range(128, 8193)
+MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container
+FORGETFUL = "shared_buffers = 512MB\nfsync = off\nfull_page_writes = off\nsynchronous_commit = off\n"
 
 # The extension of a database: the version it has, the version that is installed, the SHA-256 of the script it was made
 # or updated with (the setting pgcad.script; docker/entrypoint.sh keeps it too), and that of the installed script.
@@ -226,7 +228,9 @@ class LocalCluster:
         unfinished.rename(self.data)
 
     def _configure(self) -> None:
-        text = CONFIGURATION.format(port=self.port, socket_dir=self.socket_dir)
+        text = CONFIGURATION.format(
+            port=self.port, socket_dir=self.socket_dir, shared_buffers_mb=_shared_buffers_mb(_memory_bytes())
+        )
         configuration = self.data / "conf.d" / "pgcad.conf"
         configuration.write_text(text if self.durable else text + FORGETFUL)
         self._give_to_owner(configuration)
@@ -437,6 +441,21 @@ def _pg_config() -> str:
     if found is None:
         raise ClusterError("pg_config was not found; run `make install`, or point $PG_CONFIG at it")
     return found
+
+
+def _memory_bytes() -> int:
+    """Memory of the machine, or what a container may have of it."""
+    try:
+        limit = MEMORY_LIMIT.read_text().strip()
+    except OSError:  # no container, or a system that does not say
+        limit = "max"
+    total = psutil.virtual_memory().total
+    return total if limit == "max" else min(total, int(limit))
+
+
+def _shared_buffers_mb(memory_bytes: int) -> int:
+    """A quarter of the memory, which PostgreSQL's manual takes to be reasonable; more than some GB rarely helps."""
+    return min(max(memory_bytes // 4 // 2**20, SHARED_BUFFERS_MB[0]), SHARED_BUFFERS_MB[-1])
 
 
 def _free_port() -> int:

@@ -1,6 +1,6 @@
 -- Settings. PostgreSQL cannot mark a custom setting superuser-only without a C module, and whoever may choose the
--- socket may point the server at any socket, so the trusted ones are read from the places only an administrator
--- can write.
+-- socket may point the server at any socket, so the trusted ones, and those of what all share, are read from the places
+-- only an administrator can write.
 
 create or replace function cad._server_settings() returns jsonb
 language plpgsql stable parallel restricted security definer
@@ -9,7 +9,7 @@ as $$
 begin
     return (
         with setting (name) as (
-            values ('pgcad.encoder'), ('pgcad.socket'), ('pgcad.python_path')
+            values ('pgcad.encoder'), ('pgcad.socket'), ('pgcad.python_path'), ('pgcad.cache_entries')
         ),
 
         place as (

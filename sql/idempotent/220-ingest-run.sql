@@ -292,12 +292,15 @@ begin
     if not outside then
         raise exception '% commits %, so it cannot run inside a transaction block', called, commits
             using errcode = '25001', hint = 'Call it without begin; a driver has a setting for that, often named autocommit.';
+    elsif pg_catalog.current_setting('transaction_isolation') operator(pg_catalog.<>) 'read committed' then
+        raise exception '% commits %, and must see what others have committed meanwhile', called, commits
+            using errcode = '25001', hint = 'Run: set default_transaction_isolation = ''read committed''; and call it again.';
     end if;
 end
 $$;
 
 comment on procedure cad._refuse_in_transaction is
-'Refuses (25001) a procedure that commits where it was called inside a transaction block.';
+'Refuses (25001) a procedure that commits where it was called inside a transaction block, or would see an old snapshot.';
 
 -- Commits after every batch, so it cannot have a set clause: every name below is qualified.
 create or replace procedure cad.ingest_pending(max_rows integer default null, batch_size integer default 8)

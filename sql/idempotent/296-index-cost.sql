@@ -1,5 +1,5 @@
 -- What an index costs: memory while it is built and size on disk, from how pgvector lays out its graph in memory and
--- its tuples on pages (src/hnsw.h and src/ivfflat.h of pgvector 0.8).
+-- its tuples on pages (src/hnsw.h and src/ivfflat.h of pgvector 0.8), and what its k-means takes (src/ivfkmeans.c).
 
 create or replace function cad._aligned(bytes numeric) returns numeric
 language sql immutable strict parallel safe
@@ -9,6 +9,21 @@ as $$
 $$;
 
 comment on function cad._aligned(numeric) is 'Bytes that so many take in a tuple or in memory: a multiple of 8.';
+
+create or replace function cad._sized(kind text, parameters jsonb, parts bigint)
+returns jsonb
+language sql immutable parallel safe
+set search_path from current
+as $$
+    select case
+        when kind = 'ivfflat' and not parameters ? 'lists' -- as pgvector recommends up to a million rows
+            then parameters || jsonb_build_object('lists', greatest(10, parts / 1000))
+        else parameters
+    end
+$$;
+
+comment on function cad._sized(text, jsonb, bigint) is
+'Parameters of an index over so many parts, with those that nobody chose and that depend on their number.';
 
 create or replace function cad._value_bytes(kind text, parameters jsonb, dim integer) returns numeric
 language sql immutable parallel safe
@@ -24,18 +39,33 @@ returns bigint
 language sql immutable parallel safe
 set search_path from current
 as $$
-    select (parts * case
-        when kind = 'ivfflat' then 0
-        else
+    select case
+        when kind = 'ivfflat' then (
+            with kmeans as (
+                select
+                    cad._aligned(cad._value_bytes(kind, parameters, dim)) as value,
+                    l.lists,
+                    greatest(10000, 50 * l.lists) as samples, -- so many there is room for
+                    least(parts, greatest(10000, 50 * l.lists)) as sampled
+                from cast(cad._sized(kind, parameters, parts) ->> 'lists' as numeric) as l (lists)
+            )
+
+            select
+                samples * value + lists * (2 * value + 4 * dim + 16) -- centres: now, next, and their sums
+                + 4 * sampled * lists + 8 * sampled + 4 * lists * lists -- Elkan (2003): bounds of all distances
+            from kmeans
+        )
+        else parts * (
             cad._aligned(cad._value_bytes(kind, parameters, dim))
             + 16 * m * (2 + 1 / (m - 1)) -- links: 2m of 16 bytes on the ground layer, m on each above
             + 240 -- the node, and what its four pieces of memory cost beside themselves
-    end)::bigint
+        )
+    end::bigint
     from coalesce((parameters -> 'm')::numeric, 2) as m
 $$;
 
 comment on function cad._build_bytes(text, jsonb, integer, bigint) is
-'Memory to build an index over so many parts; an HNSW build that has less is many times slower.';
+'Memory to build an index over so many parts. With less, an HNSW build is many times slower, and one of IVFFlat fails.';
 
 create or replace function cad._index_bytes(kind text, parameters jsonb, dim integer, parts bigint)
 returns bigint
@@ -52,7 +82,7 @@ as $$
     )
 
     select 8192 * (case
-        when kind = 'ivfflat' then parts / floor(page / listed) + coalesce((parameters -> 'lists')::integer, 0)
+        when kind = 'ivfflat' then parts / floor(page / listed) + (cad._sized(kind, parameters, parts) ->> 'lists')::integer
         when node + links <= page then parts / floor(page / (node + links))
         else parts / floor(page / node) + parts / floor(page / links)
     end)::bigint

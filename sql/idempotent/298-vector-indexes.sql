@@ -17,7 +17,7 @@ begin
     return query values
     (
         'hnsw', name 'hnsw', name 'halfvec_cosine_ops', 'fused_vec', 's.fused_vec <=> $1',
-        jsonb '{"m": {"default": 16, "least": 2, "most": 100}, "ef_construction": {"default": 100, "least": 4, "most": 1000}}'
+        jsonb '{"m": {"default": 16, "least": 2, "most": 100}, "ef_construction": {"default": 200, "least": 4, "most": 1000}}'
     ),
     (
         'prefix', 'hnsw', 'halfvec_cosine_ops', '((subvector(fused_vec, 1, %1$s))::halfvec(%1$s))',
@@ -196,21 +196,6 @@ $$;
 
 comment on function cad._index_parameters(text, jsonb, integer) is
 'Parameters of an index over vectors of that many dimensions, checked (22023), with defaults for what is not given.';
-
-create or replace function cad._sized(kind text, parameters jsonb, parts bigint)
-returns jsonb
-language sql immutable parallel safe
-set search_path from current
-as $$
-    select case
-        when kind = 'ivfflat' and not parameters ? 'lists' -- as pgvector recommends up to a million rows
-            then parameters || jsonb_build_object('lists', greatest(10, parts / 1000))
-        else parameters
-    end
-$$;
-
-comment on function cad._sized(text, jsonb, bigint) is
-'Parameters of an index over so many parts, with those that nobody chose and that depend on their number.';
 
 create or replace function cad._build_workers()
 returns integer

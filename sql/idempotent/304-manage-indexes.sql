@@ -180,6 +180,36 @@ $$;
 comment on function cad._profile(text) is
 'The indexes of a profile. docs/results/index has the measurements that they were chosen by.';
 
+create or replace function cad._prove_profile(space text, profile text, kinds text[], least_recall real)
+returns void
+language plpgsql volatile parallel unsafe security definer
+set search_path from current
+as $$
+begin
+    perform cad._prove_index(s.name, made.index, old.index, least_recall)
+    from cad.space as s
+    cross join cad._standing_indexes(s.vectors) as made
+    cross join lateral (
+        select other.index
+        from cad._standing_indexes(s.vectors) as other
+        where other.partition = made.partition and other.valid and other.kind <> all(kinds)
+        order by array_position(array['hnsw', 'prefix', 'bit', 'ivfflat'], other.kind)
+        limit 1
+    ) as old
+    where s.name = _prove_profile.space and made.valid and made.kind = any(kinds);
+exception when object_not_in_prerequisite_state then
+    raise exception '%', sqlerrm
+        using errcode = '55000', hint = format(
+            'Both stand, and the old one serves on. call cad.tune(%1$L) finds the setting that the new one needs: then call '
+            'cad.use_profile(%1$L, %2$L) again. Or take it as it is: call cad.use_profile(%1$L, %2$L, least_recall => …);',
+            space, profile
+        );
+end
+$$;
+
+comment on function cad._prove_profile(text, text, text[], real) is
+'Refuses (55000) to let the indexes of other kinds go that stand beside those of a profile, where these find less.';
+
 -- Procedures that commit cannot have a set clause: every name below is qualified.
 create or replace procedure cad._add_index(space text, kind text, parameters jsonb, least_recall real)
 language plpgsql
@@ -230,10 +260,11 @@ begin
     foreach kind in array kinds loop
         call cad._add_index(space, kind, wanted operator(pg_catalog.->) kind, least_recall);
     end loop;
+    perform cad._prove_profile(space, profile, kinds, least_recall);
     perform cad._drop_indexes(space, cad._other_kinds(kinds), kinds);
 end
 $$;
 
 comment on procedure cad.use_profile is
-'Gives a space the indexes of a profile, then drops its others: fast (the whole vector), balanced (half of the memory: its '
+'Gives a space the indexes of a profile and, once these find as much or least_recall, drops its others: fast (the whole vector), balanced (half of the memory: its '
 'first 128 dimensions, then all of them for the best) or compact (less memory still and the shortest build).';

@@ -148,8 +148,8 @@ declare
     proof record;
     proven record;
 begin
-    if questions is null then
-        return; -- nothing to find
+    if questions is null or old_index is null and least_recall is null then
+        return; -- nothing to find, or to measure it by
     end if;
     wanted := coalesce(least_recall, cad._recall_to_keep(space, old_index, questions));
     proof := cad._index_recall(space, new_index, questions);
@@ -165,8 +165,27 @@ end
 $$;
 
 comment on function cad._prove_index(text, regclass, regclass, real) is
-'Refuses (55000) an index that finds less than the one that it is to replace: measured with a hundred vectors of its '
-'partition, against every one compared.';
+'Refuses (55000) an index that finds less than the one that it is to replace, or than least_recall: measured with a hundred '
+'vectors of its partition, against every one compared.';
+
+create or replace function cad._predecessor(space text, new_index regclass, kind text, dim integer, partition text)
+returns regclass
+language sql stable parallel safe
+set search_path from current
+as $$
+    select old.index
+    from cad.space as s
+    cross join lateral cad._standing_indexes(s.vectors) as old
+    where s.name = _predecessor.space and old.partition::text = _predecessor.partition and old.valid
+        and old.index <> new_index
+    order by
+        old.kind = _predecessor.kind and old.dim = _predecessor.dim desc,
+        array_position(array['hnsw', 'prefix', 'bit', 'ivfflat'], old.kind)
+    limit 1
+$$;
+
+comment on function cad._predecessor(text, regclass, text, integer, text) is
+'The index of a partition that another one is to replace: of the same kind, else the first that searches would take.';
 
 create or replace function cad._parameters_of(standing text[], dim integer, kind text)
 returns jsonb

@@ -89,7 +89,7 @@ begin
         raise exception 'the index on % needs about % to build, maintenance_work_mem is %',
             vectors, pg_size_pretty(memory), current_setting('maintenance_work_mem')
             using errcode = '53400', hint = format(
-                'With less it takes many times as long. Run: set maintenance_work_mem = ''%sMB''; and try again.',
+                'With less it fails or takes many times as long. Run: set maintenance_work_mem = ''%sMB''; and try again.',
                 ceil(memory * 1.1 / 1048576)
             );
     end if;

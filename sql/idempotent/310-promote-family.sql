@@ -54,6 +54,26 @@ $$;
 comment on function cad._catch_up(text, text) is
 'Makes the prepared partition of a family equal to its rows in the default partition.';
 
+create or replace function cad._scan_alike(space text, tuned text, partition text) returns void
+language sql volatile parallel unsafe
+set search_path from current
+as $$
+    insert into cad.tuned_scan (
+        space, version, vectors, kind, dim, setting, chosen, recall, recall_low, p50_ms, p95_ms, parts, cost_parts
+    )
+    select
+        c.space, c.version, format('cad.%I', partition)::regclass::text, c.kind, c.dim, c.setting, c.chosen,
+        c.recall, c.recall_low, c.p50_ms, c.p95_ms, c.parts, c.cost_parts
+    from cad.tuned_scan as c
+    inner join cad.tuning as t on t.space = c.space and t.version = c.version and t.in_force
+    where c.space = _scan_alike.space and c.vectors = format('cad.%I', tuned)::regclass::text
+    on conflict do nothing
+$$;
+
+comment on function cad._scan_alike(text, text, text) is
+'Lets a new partition be scanned as the one that its parts come from was tuned, until cad.tune measures it: the settings '
+'that found so much among many find no less among fewer.';
+
 create or replace function cad._move_family(space text, family text) returns void
 language plpgsql volatile parallel unsafe security definer
 set search_path from current
@@ -89,6 +109,7 @@ begin
             perform cad._catch_up(space, family);
             execute format('delete from cad.%I where family = $1', source) using family;
             execute format('alter table cad.%I attach partition cad.%I for values in (%L)', 'space_' || space, partition, family);
+            perform cad._scan_alike(space, source, partition);
             return;
         exception when lock_not_available or deadlock_detected then
             perform pg_sleep(case when tries < most_tries then 0.5 else 0 end);

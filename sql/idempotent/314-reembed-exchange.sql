@@ -94,33 +94,35 @@ language plpgsql volatile parallel unsafe
 set search_path from current
 as $$
 declare
-    leaf text;
+    next constant regclass := format('cad.%I', 'space_' || space || '_next')::regclass;
+    leaf regclass;
+    other regclass;
 begin
-    select c.relname into leaf
-    from pg_inherits as i
-    inner join pg_class as c on c.oid = i.inhrelid
-    where i.inhparent = format('cad.%I', 'space_' || space || '_next')::regclass
-        and not exists (
-            select 1
-            from pg_index as x
-            inner join pg_class as n on n.oid = x.indexrelid
-            inner join pg_am as a on a.oid = n.relam
-            where x.indrelid = c.oid and a.amname in ('hnsw', 'ivfflat') and x.indisvalid
-        )
-        and exists (select from cad.space as s where s.name = space and s.config -> 'indexes' <> '{}')
-    order by c.relname
+    select i.inhrelid into leaf
+    from cad.space as s
+    cross join jsonb_each(s.config -> 'indexes') as wanted (kind, parameters)
+    inner join pg_inherits as i on i.inhparent = next
+    where s.name = _index_next.space and not exists (
+        select from cad._standing_indexes(next) as x
+        where x.partition = i.inhrelid and x.kind = wanted.kind and x.valid
+            and cad._index_is_as_wanted(x.parameters, x.dim, wanted.parameters, s.dim)
+    )
+    order by i.inhrelid::regclass::text
     limit 1;
     if leaf is null then
         return false;
     end if;
-    perform cad._create_vector_indexes(space, leaf);
-    execute format('analyze cad.%I', leaf);
+    for other in select x.index from cad._standing_indexes(next) as x where x.partition = leaf loop
+        execute format('drop index %s', other); -- of an earlier call: the space wants others now
+    end loop;
+    perform cad._create_vector_indexes(space, c.relname) from pg_class as c where c.oid = leaf;
+    execute format('analyze %s', leaf);
     return true;
 end
 $$;
 
 comment on function cad._index_next(text) is
-'Indexes one more partition of the next vectors; false where every one has its index.';
+'Indexes one more partition of the next vectors as the space wants it; false where every one has its indexes.';
 
 create or replace function cad._rename_vectors(stem text, new_stem text, endings text[]) returns void
 language plpgsql volatile parallel unsafe

@@ -46,7 +46,7 @@ declare
 begin
     perform cad._check_space(space);
     perform cad._refuse_while_reembedded(space);
-    select s.vectors into vectors from cad.space as s where s.name = begin_load.space for update;
+    select s.vectors into vectors from cad.space as s where s.name = begin_load.space for no key update;
     if cad._staged(space) is not null then
         return cad._staged(space);
     end if;
@@ -182,7 +182,7 @@ as $$
 declare
     reached uuid;
 begin
-    perform from cad.space as s where s.name = stored.name for update;
+    perform from cad.space as s where s.name = stored.name for no key update;
     if (
         select count(*) < 2
         from pg_trigger as t
@@ -276,11 +276,12 @@ create or replace function cad._prove_next(stored cad.space, least_recall real) 
 language sql volatile parallel unsafe
 set search_path from current
 as $$
-    select cad._prove_index(stored.name, made.index, old.index, least_recall)
+    select cad._prove_index(
+        stored.name, made.index,
+        cad._predecessor(stored.name, made.index, made.kind, made.dim, cad._serving_name(stored.name, made.partition)),
+        least_recall
+    )
     from cad._standing_indexes(format('cad.%I', 'space_' || stored.name || '_next')::regclass) as made
-    inner join cad._standing_indexes(stored.vectors) as old
-        on old.partition::text = cad._serving_name(stored.name, made.partition)
-        and old.kind = made.kind and old.dim = made.dim and old.valid
 $$;
 
 comment on function cad._prove_next(cad.space, real) is
@@ -297,7 +298,7 @@ declare
     waiting bigint;
 begin
     -- In the order in which ingest takes its locks: it keeps the row of the space until its parts are stored.
-    perform from cad.space as s where s.name = stored.name for update;
+    perform from cad.space as s where s.name = stored.name for no key update;
     lock table cad.model in share row exclusive mode;
     execute format('lock table %s, %s in share row exclusive mode', stored.vectors, cad._staged(stored.name));
     execute format(
@@ -335,7 +336,7 @@ comment on function cad._is_seen_by_all(xid) is 'Whether no session has a snapsh
 
 create or replace function cad._load_step(
     space text, least_recall real, inout phase text, inout wanted text, inout after uuid, inout exchanged xid,
-    inout copied bigint, inout tries integer, out pause_s double precision, out failure jsonb
+    inout copied bigint, inout tries integer, inout rounds integer, out pause_s double precision, out failure jsonb
 )
 language plpgsql volatile parallel unsafe security definer
 set search_path from current
@@ -377,14 +378,16 @@ begin
         end if;
     elsif phase = 'catch up' then
         if cad._copy_changed(stored) <= batch then
-            phase := 'prove';
+            phase := case rounds when 0 then 'prove' else 'exchange' end;
         end if;
     elsif phase = 'prove' then
         perform cad._prove_next(stored, least_recall);
         phase := 'exchange';
     elsif phase = 'exchange' then
-        exchanged := cad._exchange_load(stored, wanted, batch);
+        -- Whoever writes without a pause is waited for in vain: the exchange copies twice as many from time to time.
+        exchanged := cad._exchange_load(stored, wanted, (batch * 2 ^ least(rounds, 10))::integer);
         phase := case when exchanged is null then 'catch up' else 'tidy' end;
+        rounds := rounds + (exchanged is null)::integer;
     elsif not cad._is_seen_by_all(exchanged) then -- phase tidy: somebody may still look for the old ones
         raise lock_not_available;
     else
@@ -425,7 +428,7 @@ exception
 end
 $$;
 
-comment on function cad._load_step(text, real, text, text, uuid, xid, bigint, integer) is
+comment on function cad._load_step(text, real, text, text, uuid, xid, bigint, integer, integer) is
 'One transaction of cad.finish_load, and where the next one goes on. A failure is returned, so that the lock can be let go.';
 
 -- Commits after every step, so it cannot have a set clause: every name below is qualified.
@@ -437,13 +440,13 @@ declare
 begin
     call cad._refuse_in_transaction('cad.finish_load()', 'after every step');
     perform cad._claim_space(space);
-    step := cad._load_step(space, least_recall, 'begin', null, null, null, 0, 0);
+    step := cad._load_step(space, least_recall, 'begin', null, null, null, 0, 0, 0);
     loop
         commit;
         exit when step.failure is not null or step.phase operator(pg_catalog.=) 'done';
         perform pg_catalog.pg_sleep(step.pause_s);
         step := cad._load_step(
-            space, least_recall, step.phase, step.wanted, step.after, step.exchanged, step.copied, step.tries
+            space, least_recall, step.phase, step.wanted, step.after, step.exchanged, step.copied, step.tries, step.rounds
         );
     end loop;
     perform pg_catalog.pg_advisory_unlock(cad._space_key(space));
@@ -471,7 +474,7 @@ begin
         raise exception 'the load into space % is at work', space
             using errcode = '55006', hint = 'Cancel that call first: pg_stat_activity has it.';
     end if;
-    perform from cad.space as s where s.name = cancel_load.space for update;
+    perform from cad.space as s where s.name = cancel_load.space for no key update;
     perform cad._forget_load(space);
     perform cad._drop_vectors(space || '_next');
     execute format('drop table %s', cad._staged(space));

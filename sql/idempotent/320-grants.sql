@@ -23,9 +23,11 @@ as $$
             '_latest_codes', '_load_step', '_measure_build', '_measured_scans', '_move_family',
             '_next_partition_to_index', '_note_part', '_note_resident_change', '_other_kinds', '_packed',
             '_parameters_of', '_parts_of', '_parts_to_copy', '_parts_without_vectors', '_policies', '_prewarm_function',
-            '_promotable', '_promoted_families', '_prove_index', '_prove_next', '_prove_successor', '_put_in_force',
+            '_predecessor', '_promotable', '_promoted_families', '_prove_index', '_prove_next', '_prove_profile',
+            '_prove_successor', '_put_in_force',
             '_recall_to_keep', '_reembed_step', '_refresh_resident_step', '_refuse_while_loaded',
-            '_refuse_while_reembedded', '_rename_vectors', '_resident_request', '_sampled_questions', '_send_resident',
+            '_refuse_while_reembedded', '_rename_vectors', '_resident_request', '_sampled_questions', '_scan_alike',
+            '_send_resident',
             '_service_version', '_serving_name', '_share_grants', '_split_off', '_tidy_codes', '_true_nearest',
             '_tune_partition', '_tune_resident', '_tuning_questions', '_want_index', '_watch_changes'
         ]::name[]) then 'admin'

@@ -56,6 +56,9 @@ declare
 begin
     settings := jsonb '[]';
     for scan in select s.value from jsonb_array_elements(scans) as s loop
+        if strategy = 'hnsw' then -- a single scan, which brings no more than it looks at
+            scan := scan || jsonb_build_object('ef_search', greatest((scan ->> 'ef_search')::int, least(most, 1000)));
+        end if;
         perform cad._set_scan(scan, strategy);
         if scan ->> 'kind' = any (cad._code_kinds()) then
             if question is null then

@@ -63,7 +63,9 @@ comment on function cad._default_scan_cost() is
 '200 by HNSW, of 100,000.';
 
 create or replace function cad._tuned_scans(vectors regclass)
-returns table (partition text, kind text, dim int, setting int, reached boolean, p50_ms real, cost_parts int)
+returns table (
+    partition text, kind text, dim int, setting int, found real, reached boolean, p50_ms real, cost_parts int
+)
 language plpgsql
 stable parallel safe
 rows 10
@@ -72,7 +74,7 @@ as $$
 begin
     return query
     select
-        c.vectors, c.kind, c.dim, c.setting,
+        c.vectors, c.kind, c.dim, c.setting, least(c.recall, t.target_recall),
         c.recall >= t.target_recall and c.p95_ms <= coalesce(t.target_p95_ms, 'infinity'),
         c.p50_ms, c.cost_parts
     from cad.space as s
@@ -83,7 +85,8 @@ end
 $$;
 
 comment on function cad._tuned_scans(regclass) is
-'How the indexes of a table of vectors are to be scanned, as measured with the vectors that it holds now.';
+'How the indexes of a table of vectors are to be scanned, as measured with the vectors that it holds now. found: the recall, '
+'no more than was asked for.';
 
 create or replace function cad._setting(kind text)
 returns text
@@ -188,7 +191,8 @@ begin
                 row_number() over (
                     partition by x.partition
                     order by
-                        t.reached desc nulls last,
+                        t.found desc nulls last,
+                        t.reached desc,
                         t.p50_ms,
                         array_position(array['hnsw', 'prefix', 'bit', 'ivfflat'], x.kind),
                         x.dim

@@ -89,6 +89,26 @@ $$;
 comment on function cad._store_hits(bytea, pg_snapshot, cad.hit[]) is
 'Keeps the result of a search that saw this snapshot. One time in a hundred the cache is tidied.';
 
+create or replace function cad._cache_entries()
+returns int
+language plpgsql
+stable parallel restricted
+set search_path from current
+as $$
+declare
+    given constant text := coalesce(cad._server_settings() ->> 'pgcad.cache_entries', '10000');
+begin
+    if given !~ '^[1-9]\d{0,8}$' then
+        raise warning 'pgcad.cache_entries is %, which is no number of results: 10000 are kept', quote_literal(left(given, 100))
+            using hint = 'Set it to a whole number from 1; pgcad.cache = off keeps nothing.';
+        return 10000;
+    end if;
+    return given::int;
+end
+$$;
+
+comment on function cad._cache_entries() is 'How many results are kept, as an administrator has set it: the cache is of everybody.';
+
 create or replace function cad._tidy_cache()
 returns void
 language plpgsql
@@ -97,7 +117,7 @@ security definer
 set search_path from current
 as $$
 declare
-    most constant int := coalesce(nullif(current_setting('pgcad.cache_entries', true), ''), '10000')::int;
+    most constant int := cad._cache_entries();
     horizon xid8;
 begin
     if not pg_try_advisory_xact_lock(hashtextextended('pgcad cache', 0)) then

@@ -16,7 +16,7 @@ begin
         select q.question
         from cad.search_question as q
         inner join cad.search_log as l on l.search_id = q.search_id
-        where l.space = searched.name and q.encoder_version = searched.encoder_version and l2_norm(q.question) > 0
+        where l.space = searched.name and q.encoder_version is not distinct from searched.encoder_version and l2_norm(q.question) > 0
         order by q.search_id desc
         limit most
     ) as q;
@@ -270,7 +270,8 @@ begin
         and not (s.recall >= target_recall and s.p95_ms <= coalesce(tune.p95_ms, 'infinity'));
     if missed is not null then
         raise warning 'the target was not reached: %', missed
-            using hint = 'The best there is was chosen. Another index may do better: select * from cad.index_plan(''<space>'').';
+            using hint = 'The best there is was chosen. Another index may do better: select * from cad.index_plan(''<space>''), '
+                'and tune again when it stands.';
     end if;
 end
 $$;

@@ -17,7 +17,7 @@ create table cad.space (
     encoder_version text,
     vectors regclass not null unique,
     views regclass not null unique,
-    config jsonb not null default '{"indexes": {"hnsw": {"m": 16, "ef_construction": 100}}}',
+    config jsonb not null default '{"indexes": {"hnsw": {"m": 16, "ef_construction": 200}}}',
     created_at timestamptz not null default pg_catalog.now(),
     check ((name = 'cad') = (backend = 'native' and encoder = '{}')) -- the service has its encoder without being told
 );
@@ -75,7 +75,7 @@ comment on table cad.space_cad_default is 'Families that have no partition of th
 create index space_cad_default_model_id_idx on cad.space_cad_default using hash (model_id);
 
 create index space_cad_default_fused_vec_idx on cad.space_cad_default
-using hnsw (fused_vec halfvec_cosine_ops) with (m = 16, ef_construction = 100);
+using hnsw (fused_vec halfvec_cosine_ops) with (m = 16, ef_construction = 200);
 
 create table cad.space_cad_view (
     model_id uuid not null references cad.model on delete cascade,

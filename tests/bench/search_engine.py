@@ -90,14 +90,19 @@ class Setting:
         return kept | ({"ef_search": self.ef_search} if self.ef_search else {})
 
 
-def load(db: Database, parts: DrawnParts, into_index: bool) -> float:
-    """Fill pgcad; seconds, into a standing index, as a load of some parts meets it, or with one made afterwards."""
+def load(db: Database, parts: DrawnParts, into_index: bool, index: str) -> float:
+    """Fill pgcad; seconds, into a standing index, as a load of some parts meets it, or with one made afterwards.
+
+    `index`: its parameters, as JSON.
+    """
     started = time.perf_counter()
-    if not into_index:
+    if into_index:
+        db.execute("call cad.add_index('cad', 'hnsw', %s)", [index])
+    else:
         db.execute("select cad.drop_index('cad', 'hnsw')")
     pgcad_parts.load(db, parts, ["text_vec", "image_vec", "shape_vec", "fused_vec"])
     if not into_index:
-        db.execute("call cad.add_index('cad', 'hnsw')")
+        db.execute("call cad.add_index('cad', 'hnsw', %s)", [index])
     loaded_s = time.perf_counter() - started
     for table in ("cad.model", "cad.space_cad"):
         db.execute(f"vacuum analyze {table}")
@@ -272,6 +277,8 @@ def table(result: dict[str, Any], settings: list[Setting]) -> Iterator[str]:
     fresh = result["first_call"]
     yield f"\nFirst call of a connection: p50 {fresh['p50_ms']:.1f} ms, p95 {fresh['p95_ms']:.1f} ms."
     how = "into a standing index" if result["into_index"] else "and indexed afterwards"
+    for kind, parameters, size_mb in result["indexes"]:
+        yield f"\nIndex {kind} with {', '.join(parameters)}: {size_mb:,} MB."
     yield f"\nLoaded {how} in {result['load_s']} s; tuned in {result['tune_s']} s."
 
 
@@ -299,6 +306,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=secrets.randbelow(2**31))
     parser.add_argument("--alone", action="store_true", help="pgcad alone")
     parser.add_argument("--index-afterwards", action="store_true", help="load without an index, and then make it")
+    parser.add_argument("--index", default="{}", help="parameters of the HNSW index that are not the defaults, as JSON")
     parser.add_argument("--output", type=Path, required=True, help="folder of engine.json and engine.md")
     arguments = parser.parse_args()
 
@@ -311,7 +319,7 @@ def main() -> None:
             db.execute("set maintenance_work_mem = '4GB'")
             db.execute("set max_parallel_maintenance_workers = 0")  # with several, pgvector before 0.8.2 may overflow
             db.execute("create schema pgcad_bench")
-            load_s = load(db, parts, not arguments.index_afterwards)
+            load_s = load(db, parts, not arguments.index_afterwards, arguments.index)
             if not arguments.alone:
                 load_naive(db, parts)
             del parts
@@ -322,6 +330,10 @@ def main() -> None:
             db.execute("set pgcad.cache = off")
             settings = settings_for(list(truths), arguments.alone)
             measure(db, settings, questions, truths, arguments.rounds, chance)
+            health = (
+                "select kind, parameters, round(size_bytes / 1e6, 1)::float8 from cad.index_health where space = 'cad'"
+            )
+            indexes = db.execute(health).fetchall()
             tuned = db.execute(
                 "select t.question_source, s.kind, s.setting, s.recall, s.p50_ms, s.cost_parts"
                 " from cad.tuned_scan as s inner join cad.tuning as t on t.space = s.space and t.version = s.version"
@@ -340,7 +352,7 @@ def main() -> None:
         **report.circumstances(arguments.dsn),
         "parts": arguments.parts, "questions": len(questions), "seed": arguments.seed, "encoder": model.version,
         "load_s": round(load_s, 1), "into_index": not arguments.index_afterwards,
-        "tune_s": round(tune_s, 1), "tuned": tuned,
+        "indexes": indexes, "tune_s": round(tune_s, 1), "tuned": tuned,
         "settings": [setting.summary() for setting in settings],
         "first_call": fresh, "concurrent": at_once,
     }  # fmt: skip

@@ -205,6 +205,7 @@ def table(result: dict[str, Any], points: Sequence[Point]) -> Iterator[str]:
         f" quickest setting that finds at least {RECALL}. Made by:\n"
     )
     yield f"    {result['command']}\n"
+    yield f"The databases of pgcad and pgvector share a server with shared_buffers of {result['shared_buffers']}.\n"
     yield from verdicts(points)
     for name, reason in result["missing"].items():
         yield f"- Not measured: {name}, because {reason.rstrip('.')}."
@@ -222,7 +223,7 @@ def table(result: dict[str, Any], points: Sequence[Point]) -> Iterator[str]:
             times = [1000 / point.mean_ms, point.mean_ms, of["p50_ms"], of["p95_ms"], of["p99_ms"]]
             cells = [*(f"{number:.2f}" for number in times), f"{point.recall:.3f}", setting]
             yield f"| {name} | " + " | ".join(cells) + " |"
-        yield f"\n![Recall against queries per second]({_plot_name(share)}.svg)"
+        yield f"\n![Recall against queries per second]({_plot_name(share)}.png)"
     yield "\n## What they take\n"
     yield "| | " + " | ".join(TAKEN.values()) + " | version |\n" + "|---" * (len(TAKEN) + 2) + "|"
     for name, made in result["made"].items():
@@ -236,7 +237,7 @@ def _plot_name(share: float) -> str:
 
 
 def plot(points: Sequence[Point], share: float, parts: int, folder: Path) -> None:
-    """Recall against queries per second of the best settings, as PNG and SVG."""
+    """Recall against queries per second of the best settings."""
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(8, 5))
@@ -254,8 +255,7 @@ def plot(points: Sequence[Point], share: float, parts: int, folder: Path) -> Non
     axes.set_xlim(0.7, 1.005)
     axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     figure.tight_layout()
-    for kind in ("png", "svg"):
-        figure.savefig(folder / f"{_plot_name(share)}.{kind}", dpi=110)
+    figure.savefig(folder / f"{_plot_name(share)}.png", dpi=110)
     plt.close(figure)
 
 
@@ -311,11 +311,13 @@ def main() -> None:
             points, grown_mb = measure(contenders, truths, arguments.rounds, chance)
         for name, grown in grown_mb.items():
             made[name]["memory_mb"] = grown
+        with cluster.connect("postgres") as db:
+            [(shared_buffers,)] = db.execute("show shared_buffers").fetchall()
     points += [vector_stage(point) for point in points if point.vector_ms]
     result = {
         **report.circumstances(),
         "parts": arguments.parts, "questions": arguments.questions, "seed": arguments.seed, "encoder": encoder,
-        "recall": RECALL, "shares": list(truths), "made": made, "missing": missing,
+        "shared_buffers": shared_buffers, "recall": RECALL, "shares": list(truths), "made": made, "missing": missing,
         "points": [point.summary() for point in points if not point.contender.endswith("vector stage")],
     }  # fmt: skip
     arguments.output.mkdir(parents=True, exist_ok=True)

@@ -48,3 +48,31 @@ def test_a_disk_that_fills_up_leaves_the_old_index_at_work(db: psycopg.Connectio
     db.execute("reset default_tablespace")
     db.execute("select cad.cancel_load('cad')")
     assert search(db, vector, 1, options={"strategy": "hnsw", "against": "fused"})[0][0] == parts[0].number
+
+
+@pytest.mark.usefixtures("small_disk")
+def test_a_disk_that_fills_up_while_the_index_is_built_is_only_a_pause(db: psycopg.Connection[Any]) -> None:
+    rng = np.random.default_rng(4)
+    parts = [random_part(rng, number) for number in range(500)]
+    insert(db, parts)
+    vector = parts[0].vectors["fused"]
+    assert vector is not None
+    db.execute("select cad.begin_load('cad')")
+    db.execute("insert into cad.space_cad_staged select * from cad.space_cad")
+    db.execute("alter function cad._index_next(text) rename to _index_later")  # so that the copies have room elsewhere
+    with pytest.raises(psycopg.errors.UndefinedFunction):
+        db.execute("call cad.finish_load('cad')")
+    db.execute("alter function cad._index_later(text) rename to _index_next")
+    db.execute("create table filler tablespace little as select repeat('x', 1000) from generate_series(1, 1500)")
+    db.execute("set default_tablespace = little")
+    with pytest.raises(psycopg.errors.DiskFull) as failure:
+        db.execute("call cad.finish_load('cad')")
+    assert "goes on from there" in (failure.value.diag.message_hint or "")
+    assert search(db, vector, 1, options={"strategy": "hnsw", "against": "fused"})[0][0] == parts[0].number
+    db.execute("reset default_tablespace")
+    db.execute("drop table filler")
+    db.execute("call cad.finish_load('cad')")
+    assert search(db, vector, 1, options={"strategy": "hnsw", "against": "fused"})[0][0] == parts[0].number
+    assert db.execute("select to_regclass('cad.space_cad_staged'), to_regclass('cad.space_cad_next')").fetchone() == (
+        None, None,
+    )  # fmt: skip

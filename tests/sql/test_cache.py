@@ -186,6 +186,38 @@ def test_the_cache_is_bounded_and_forgets_what_no_longer_holds(db: Database, rng
     assert db.execute("select count(*) from cad.change").fetchone() == (0,)
 
 
+@pytest.mark.parametrize("entries", ["0", "many", "-3", "99999999999"])
+@pytest.mark.usefixtures("parts")
+def test_a_bound_that_is_none_is_said_to_be(db: Database, rng: np.random.Generator, entries: str) -> None:
+    warnings: list[str] = []
+    db.add_notice_handler(lambda notice: warnings.append(notice.message_primary or ""))
+    db.execute("select set_config('pgcad.cache_entries', %s, false)", [entries])
+    probe = unit_vector(rng)
+    search(db, probe, 5)
+    db.execute("select cad._tidy_cache()")
+    assert warnings and set(warnings) == {
+        f"pgcad.cache_entries is '{entries}', which is no number of results: 10000 are kept"
+    }
+    assert is_kept(db, probe)
+
+
+@pytest.mark.usefixtures("parts")
+def test_nobody_bounds_what_is_kept_for_others(db: Database, rng: np.random.Generator) -> None:
+    for _ in range(3):
+        search(db, unit_vector(rng), 5)
+    db.execute("create role engineer")
+    try:
+        db.execute("select cad.grant_to('engineer', 'reader')")
+        db.execute("set session authorization engineer")
+        db.execute("set pgcad.cache_entries = 1")
+        db.execute("select cad._tidy_cache()")
+    finally:
+        db.execute("reset session authorization")
+        db.execute("drop owned by engineer")
+        db.execute("drop role engineer")
+    assert db.execute("select count(*) from cad.cached_result").fetchone() == (3,)
+
+
 @pytest.mark.usefixtures("parts")
 def test_health_counts(db: Database, other: Database, rng: np.random.Generator) -> None:
     probe = unit_vector(rng)

@@ -60,6 +60,22 @@ def test_a_build_takes_the_memory_that_was_predicted(db: Database, kind: str) ->
         assert (not any("no longer fits" in notice for notice in notices)) == fits, (share, notices)
 
 
+@pytest.mark.parametrize("lists", [20, 300])
+@pytest.mark.usefixtures("parts")
+def test_lists_take_the_memory_that_was_predicted(db: Database, lists: int) -> None:
+    """pgvector refuses to build where its k-means would take more, and says how much it would."""
+    parameters = Jsonb({"lists": lists})
+    [(needed,)] = db.execute("select cad._build_bytes('ivfflat', %s, 512, %s)", [parameters, PARTS]).fetchall()
+    build = "select cad._create_vector_index('space_cad_default', 'ivfflat', %s, 512)"
+    db.execute("select set_config('maintenance_work_mem', %s, false)", [f"{int(needed * 0.9 / 1024)}kB"])
+    with pytest.raises(psycopg.errors.ProgramLimitExceeded, match="memory required is"):
+        db.execute(build, [parameters])
+    with pytest.raises(psycopg.errors.ConfigurationLimitExceeded, match="to build, maintenance_work_mem is"):
+        db.execute("call cad.add_index('cad', 'ivfflat', %s)", [parameters])
+    db.execute("select set_config('maintenance_work_mem', %s, false)", [f"{int(needed * 1.1 / 1024)}kB"])
+    db.execute(build, [parameters])
+
+
 @pytest.mark.usefixtures("parts")
 def test_an_index_that_does_not_fit_the_memory_is_refused(db: Database) -> None:
     db.execute("set maintenance_work_mem = '1MB'")

@@ -324,6 +324,60 @@ def test_a_load_that_stops_half_way_goes_on(db: Database, parts: list[Part], sta
     assert tables(db) == SERVING
 
 
+def test_indexes_that_are_wanted_by_the_time_it_goes_on_are_made_and_proven(
+    db: Database, parts: list[Part], staged: list[Part]
+) -> None:
+    db.execute("alter function cad._exchange_load(cad.space, text, integer) rename to _exchange_later")
+    with pytest.raises(psycopg.errors.UndefinedFunction):
+        db.execute("call cad.finish_load('cad')")
+    db.execute("alter function cad._exchange_later(cad.space, text, integer) rename to _exchange_load")
+    db.execute("call cad.use_profile('cad', 'compact', least_recall => 0)")
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match=r"1\.000 are wanted"):
+        db.execute("call cad.finish_load('cad', least_recall => 1)")
+    db.execute("call cad.finish_load('cad', least_recall => 0)")
+    assert {kind for (kind,) in db.execute("select kind from cad.index_health")} == {"prefix"}
+    assert doctor(db)["vector indexes"][0] == "ok"
+    for part in (parts[0], staged[-1]):
+        assert nearest(db, part, strategy="prefix")[0] == part.number
+
+
+@pytest.mark.usefixtures("staged")
+def test_whoever_writes_without_a_pause_does_not_keep_it_from_ending(db: Database) -> None:
+    """Where too much has changed by the exchange, more is allowed to have changed by the next."""
+    changed = "insert into cad.space_cad_next_changed select gen_random_uuid() from generate_series(1, 5001)"
+    db.execute("alter function cad._copy_changed(cad.space) rename to _copy_changed_once")
+    db.execute(
+        "create function cad._copy_changed(stored cad.space) returns bigint language plpgsql as"
+        f" $$declare copied bigint := least(cad._copy_changed_once(stored), 1); begin {changed}; return copied; end$$"
+    )
+    db.execute("set statement_timeout = '60s'")
+    db.execute("call cad.finish_load('cad')")
+    assert db.execute("select count(*) from cad.space_cad").fetchone() == (OLD + NEW,)
+
+
+@pytest.mark.usefixtures("parts")
+def test_an_open_transaction_that_begins_a_load_holds_up_no_search(
+    db: Database, dsn: str, rng: np.random.Generator
+) -> None:
+    with psycopg.connect(dsn) as loading:
+        loading.execute("select cad.begin_load('cad')")
+        db.execute("set pgcad.log_share = 1")
+        db.execute("set statement_timeout = '5s'")
+        assert len(search(db, unit_vector(rng), 5)) == 5
+    assert db.execute("select count(*) from cad.search_log").fetchone() == (1,)
+
+
+@pytest.mark.parametrize("call", ["call cad.finish_load('cad')", "call cad.promote_family('nut')"])
+@pytest.mark.usefixtures("staged")
+def test_an_old_snapshot_is_no_way_to_see_what_others_write(db: Database, call: str) -> None:
+    db.execute("set default_transaction_isolation = 'repeatable read'")
+    with pytest.raises(psycopg.errors.ActiveSqlTransaction, match="must see what others have committed") as refused:
+        db.execute(call)
+    hint = refused.value.diag.message_hint or ""
+    db.execute(hint[hint.index("set ") : hint.index(";")])
+    db.execute(call)
+
+
 def test_without_room_nothing_is_begun(db: Database, parts: list[Part], staged: list[Part]) -> None:
     db.execute("create or replace function cad._disk_free_bytes() returns bigint language sql as 'select 10000'")
     with pytest.raises(psycopg.errors.DiskFull, match="more than the") as refused:

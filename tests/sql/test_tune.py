@@ -109,15 +109,48 @@ def test_searches_follow_what_was_measured(db: Database, rng: np.random.Generato
     chosen = tuned(db, "vectors, kind, dim, setting, recall, p50_ms, p95_ms, cost_parts")
     assert len(chosen) == 6
     assert all(recall >= 0.9 and p50_ms <= p95_ms and cost > 0 for *_, recall, p50_ms, p95_ms, cost in chosen)
-    for strategy, setting in (("hnsw", "ef_search"), ("ivfflat", "probes")):
+    for strategy, index, setting in (("iterative", "hnsw", "ef_search"), ("ivfflat", "ivfflat", "probes")):
         scans = stages(db, unit_vector(rng), options={"strategy": strategy})[strategy][0]["scans"]
         assert {scan["partition"]: scan[setting] for scan in scans} == {
-            vectors: value for vectors, kind, _, value, *_ in chosen if kind == strategy
+            vectors: value for vectors, kind, _, value, *_ in chosen if kind == index
         }
     db.execute("update cad.tuned_scan set cost_parts = 1")  # or few parts match
     for quicker in ("ivfflat", "hnsw"):
         db.execute("update cad.tuned_scan set p50_ms = case kind when %s then 1 else 2 end", [quicker])
         assert set(ways(db, rng).values()) == {quicker}
+
+
+@pytest.mark.usefixtures("parts")
+def test_a_single_scan_looks_at_as_many_as_it_is_to_bring(db: Database, rng: np.random.Generator) -> None:
+    db.execute("call cad.tune('cad', 0.5)")
+    db.execute("update cad.tuned_scan set setting = 20 where chosen and setting <> 20")
+    taken = stages(db, unit_vector(rng), options={"strategy": "hnsw"})
+    assert "exact" not in taken, "it came back short, and every part was compared"
+    assert {scan["ef_search"] for scan in taken["hnsw"][0]["scans"]} == {200}
+
+
+@pytest.mark.usefixtures("parts")
+def test_where_no_index_reaches_the_target_the_one_that_finds_most_is_taken(
+    db: Database, rng: np.random.Generator
+) -> None:
+    db.execute("call cad.add_index('cad', 'bit')")
+    db.execute("call cad.tune('cad', 0.99)")
+    db.execute("update cad.tuned_scan set cost_parts = 1, p50_ms = case kind when 'bit' then 1 else 2 end")
+    for finds_most, other in (("hnsw", "bit"), ("bit", "hnsw")):
+        db.execute("update cad.tuned_scan set recall = case kind when %s then 0.9 else 0.6 end", [finds_most])
+        assert set(ways(db, rng).values()) == {finds_most}
+        db.execute("update cad.tuned_scan set recall = 0.99 where kind = %s", [other])
+        assert set(ways(db, rng).values()) == {other}
+
+
+@pytest.mark.usefixtures("parts")
+def test_a_family_with_its_own_partition_is_scanned_as_before(db: Database, rng: np.random.Generator) -> None:
+    db.execute("call cad.tune('cad', 0.5)")
+    db.execute("update cad.tuned_scan set setting = 33 where chosen and vectors = 'space_cad_default'")
+    db.execute("call cad.promote_family('washer')")
+    scans = stages(db, unit_vector(rng), options={"strategy": "iterative"})["iterative"][0]["scans"]
+    settings = {scan["partition"].removeprefix("space_cad_").split("_")[0]: scan["ef_search"] for scan in scans}
+    assert settings["washer"] == settings["default"] == 33
 
 
 def test_of_parts_alike_one_is_as_good_as_another(db: Database, rng: np.random.Generator) -> None:

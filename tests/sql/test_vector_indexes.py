@@ -127,11 +127,25 @@ def test_an_index_with_other_parameters_takes_the_place_of_the_old_one(db: Datab
 
 
 @pytest.mark.usefixtures("parts")
+def test_a_profile_that_finds_less_leaves_the_old_index(db: Database, rng: np.random.Generator) -> None:
+    """Vectors drawn at random are told apart by all of their dimensions alone."""
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="of the ten nearest") as refused:
+        db.execute("call cad.use_profile('cad', 'compact')")
+    assert "least_recall" in (refused.value.diag.message_hint or "")
+    assert standing(db) == [("hnsw", 512), ("prefix", 128)]
+    db.execute("create or replace function cad._default_scan_cost() returns int language sql return 1")
+    assert stages(db, unit_vector(rng))["plan"][0]["strategy"] == "iterative"
+    assert db.execute("select status from cad.doctor() where check_name = 'vector indexes'").fetchall() == [("ok",)]
+    db.execute("call cad.use_profile('cad', 'compact', least_recall => 0)")
+    assert standing(db) == [("prefix", 128)]
+
+
+@pytest.mark.usefixtures("parts")
 def test_profiles_replace_each_other(db: Database) -> None:
     for profile, indexes in (
         ("compact", [("prefix", 128)]), ("balanced", [("prefix", 128)]), ("fast", [("hnsw", 512)]),
     ):  # fmt: skip
-        db.execute("call cad.use_profile('cad', %s)", [profile])
+        db.execute("call cad.use_profile('cad', %s, least_recall => 0)", [profile])
         assert standing(db) == indexes
         assert db.execute("select jsonb_object_keys(config -> 'indexes') from cad.space").fetchall() == [
             (kind,) for kind, _ in indexes

@@ -134,9 +134,9 @@ immutable parallel safe
 set search_path from current
 as $$
 begin
-    return case kind
-        when 'prefix' then greatest(most, 50)
-        when 'bit' then greatest(most, 200)
+    return case kind -- of drawn parts so many had about 99 in 100 of the nearest, by 128 of 512 dimensions or by signs
+        when 'prefix' then greatest(50, most + most / 2)
+        when 'bit' then greatest(200, 3 * most)
         when 'tri' then greatest(most, 100)
         else most
     end;

@@ -223,8 +223,10 @@ begin
     end if;
     perform cad._refuse_while_reembedded(space);
     perform pg_advisory_xact_lock(hashtextextended('pgcad tune ' || space, 0)); -- two at once would slow each other down
-    select s.name, coalesce(max(t.version), 0) + 1, false, s.encoder_version, _begin_tuning.target_recall, _begin_tuning.target_p95_ms
-    into begun.space, begun.version, begun.in_force, begun.encoder_version, begun.target_recall, begun.target_p95_ms
+    select
+        s.name, coalesce(max(t.version), 0) + 1, max(t.version) filter (where t.in_force), s.encoder_version,
+        _begin_tuning.target_recall, _begin_tuning.target_p95_ms
+    into begun.space, begun.version, begun.before, begun.encoder_version, begun.target_recall, begun.target_p95_ms
     from cad.space as s
     left join cad.tuning as t on t.space = s.name
     where s.name = _begin_tuning.space
@@ -255,9 +257,11 @@ begin
     end if;
     select s.vectors into vectors from cad.space as s where s.name = tune.space;
     compare_ms := cad._compare_ms(vectors, asked.questions[:20], 2000);
-    insert into cad.tuning (space, version, in_force, encoder_version, target_recall, target_p95_ms, questions, question_source)
+    insert into cad.tuning (
+        space, version, in_force, before, encoder_version, target_recall, target_p95_ms, questions, question_source
+    )
     values (
-        space, tuned.version, false, tuned.encoder_version, target_recall, p95_ms, cardinality(asked.questions), asked.source
+        space, tuned.version, false, tuned.before, tuned.encoder_version, target_recall, p95_ms, cardinality(asked.questions), asked.source
     );
     perform cad._tune_partition(tuned, vectors, x.partition, asked.questions, compare_ms)
     from (select distinct w.partition from cad._ways(vectors) as w) as x;
@@ -305,10 +309,7 @@ declare
     before int;
 begin
     perform cad._check_space(space);
-    select max(t.version) into before
-    from cad.tuning as t
-    inner join cad.tuning as now_in_force on now_in_force.space = t.space and now_in_force.in_force
-    where t.space = undo_tune.space and t.version < now_in_force.version;
+    select t.before into before from cad.tuning as t where t.space = undo_tune.space and t.in_force;
     perform cad._put_in_force(space, before);
     return before;
 end

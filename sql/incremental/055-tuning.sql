@@ -5,6 +5,7 @@ create table cad.tuning (
     space text references cad.space on update cascade on delete cascade,
     version integer,
     in_force boolean not null,
+    before integer,
     encoder_version text,
     target_recall real not null,
     target_p95_ms real,
@@ -20,7 +21,8 @@ create unique index tuning_in_force_idx on cad.tuning (space) where in_force;
 comment on table cad.tuning is 'Measurements of how to scan the indexes of a space: one row for each run of cad.tune.';
 comment on column cad.tuning.space is 'The space.';
 comment on column cad.tuning.version is 'Counts the runs in a space.';
-comment on column cad.tuning.in_force is 'Whether searches follow it; cad.undo_tune goes back to the one before.';
+comment on column cad.tuning.in_force is 'Whether searches follow it.';
+comment on column cad.tuning.before is 'Run that was in force before, to which cad.undo_tune goes back; null for the defaults.';
 comment on column cad.tuning.encoder_version is 'Encoder whose vectors were measured; others are searched with defaults.';
 comment on column cad.tuning.target_recall is 'Recall of the first ten that was asked for.';
 comment on column cad.tuning.target_p95_ms is 'Time of a scan that 95 of 100 were to stay below; null for none.';

@@ -182,6 +182,7 @@ def test_tuning_is_taken_back_version_by_version(db: Database, rng: np.random.Ge
     assert db.execute("select cad.undo_tune('cad')").fetchone() == (None,)
     db.execute("call cad.tune('cad', 0.9)")
     assert {version for (version,) in tuned(db, "version")} == {3}
+    assert db.execute("select cad.undo_tune('cad')").fetchone() == (None,), "not a version that was taken back before"
 
 
 @pytest.mark.usefixtures("parts")

@@ -126,6 +126,37 @@ def test_an_index_with_other_parameters_takes_the_place_of_the_old_one(db: Datab
     assert db.execute("select index from cad.index_health order by 1").fetchall() == before, "built twice"
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_parts_without_a_direction_are_not_lost(
+    db: Database, parts: list[Part], rng: np.random.Generator, strategy: str
+) -> None:
+    """Of some the vector is zero, of others the dimensions that a prefix has."""
+    kind = STRATEGIES[strategy]
+    if kind != "hnsw":
+        add(db, kind, **KINDS[kind])
+    numbers = "(select model_id from cad.model where part_number = any(%s))"
+    for vector, some in (("array_fill(0, array[512])", parts[:20]), ("array_fill(0, array[511]) || 1", parts[20:40])):
+        db.execute(
+            f"update cad.space_cad set fused_vec = ({vector})::vector::halfvec where model_id in {numbers}",
+            [[part.number for part in some]],
+        )
+    for k in (5, 290, 300):
+        found = search(db, unit_vector(rng), k, options={"strategy": strategy, "against": "fused"})
+        assert len({number for number, _ in found}) == k
+
+
+@pytest.mark.parametrize(("kind", "fewest"), [("prefix", 150), ("bit", 300)])
+@pytest.mark.usefixtures("parts")
+def test_where_more_are_wanted_more_are_compared_whole(
+    db: Database, rng: np.random.Generator, kind: str, fewest: int
+) -> None:
+    """What is indexed tells less than the whole vector: of as many as are wanted, some would not be the nearest."""
+    add(db, kind, **KINDS[kind])
+    options = {"strategy": kind, "against": "fused"}
+    taken = stages(db, unit_vector(rng), 100, options=options)[kind][0]["scans"]
+    assert [scan["candidates"] for scan in taken] == [fewest]
+
+
 @pytest.mark.usefixtures("parts")
 def test_a_profile_that_finds_less_leaves_the_old_index(db: Database, rng: np.random.Generator) -> None:
     """Vectors drawn at random are told apart by all of their dimensions alone."""

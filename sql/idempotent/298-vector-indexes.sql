@@ -54,6 +54,19 @@ $$;
 comment on function cad._nearness(text, integer) is
 'What a query orders the vectors s by to read an index of some kind; $1 is the probe.';
 
+create or replace function cad._preference(kind text)
+returns integer
+language plpgsql
+immutable strict parallel safe
+set search_path from current
+as $$
+begin
+    return array_position(array['hnsw', 'prefix', 'bit', 'ivfflat'], kind);
+end
+$$;
+
+comment on function cad._preference(text) is 'Which kind of index searches take first where nothing was measured: the least.';
+
 create or replace function cad._standing_indexes(vectors regclass)
 returns table (partition regclass, index regclass, kind text, dim integer, parameters text[], valid boolean)
 language plpgsql

@@ -193,10 +193,11 @@ begin
         select other.index
         from cad._standing_indexes(s.vectors) as other
         where other.partition = made.partition and other.valid and other.kind <> all(kinds)
-        order by array_position(array['hnsw', 'prefix', 'bit', 'ivfflat'], other.kind)
+        order by cad._preference(other.kind)
         limit 1
     ) as old
-    where s.name = _prove_profile.space and made.valid and made.kind = any(kinds);
+    where s.name = _prove_profile.space and made.valid and made.kind = any(kinds)
+        and cad._index_is_as_wanted(made.parameters, made.dim, s.config -> 'indexes' -> made.kind, s.dim);
 exception when object_not_in_prerequisite_state then
     raise exception '%', sqlerrm
         using errcode = '55000', hint = format(

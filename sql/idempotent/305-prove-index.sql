@@ -180,7 +180,7 @@ as $$
         and old.index <> new_index
     order by
         old.kind = _predecessor.kind and old.dim = _predecessor.dim desc,
-        array_position(array['hnsw', 'prefix', 'bit', 'ivfflat'], old.kind)
+        cad._preference(old.kind)
     limit 1
 $$;
 

@@ -194,7 +194,7 @@ begin
                         t.found desc nulls last,
                         t.reached desc,
                         t.p50_ms,
-                        array_position(array['hnsw', 'prefix', 'bit', 'ivfflat'], x.kind),
+                        cad._preference(x.kind),
                         x.dim
                 ) as preference
             from cad._ways(vectors) as x

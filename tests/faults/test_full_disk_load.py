@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import psycopg
 import pytest
-from known_parts import insert, random_part, search
+from known_parts import Part, insert, random_part, search
 from pgcad_load.cluster import SUPERUSER
 from small_disk import mounted
 
@@ -29,36 +29,43 @@ def small_disk(db: psycopg.Connection[Any]) -> Iterator[None]:
             db.execute("drop tablespace little")
 
 
-@pytest.mark.usefixtures("small_disk")
-def test_a_disk_that_fills_up_leaves_the_old_index_at_work(db: psycopg.Connection[Any]) -> None:
+@pytest.fixture
+def staged(db: psycopg.Connection[Any]) -> Part:
+    """One of 500 parts, whose vectors are staged once more."""
     rng = np.random.default_rng(3)
     parts = [random_part(rng, number) for number in range(500)]
     insert(db, parts)
-    vector = parts[0].vectors["fused"]
-    assert vector is not None
-    before = db.execute("select pg_postmaster_start_time()").fetchone()
     db.execute("select cad.begin_load('cad')")
     db.execute("insert into cad.space_cad_staged select * from cad.space_cad")
+    return parts[0]
+
+
+def finds(db: psycopg.Connection[Any], part: Part) -> bool:
+    """Whether a search by the index finds a part by its own vector."""
+    vector = part.vectors["fused"]
+    assert vector is not None
+    [(number, _)] = search(db, vector, 1, options={"strategy": "hnsw", "against": "fused"})
+    return number == part.number
+
+
+@pytest.mark.usefixtures("small_disk")
+def test_a_disk_that_fills_up_leaves_the_old_index_at_work(db: psycopg.Connection[Any], staged: Part) -> None:
+    before = db.execute("select pg_postmaster_start_time()").fetchone()
     db.execute("set default_tablespace = little")
     with pytest.raises(psycopg.errors.DiskFull) as failure:
         db.execute("call cad.finish_load('cad')")
     assert "goes on from there" in (failure.value.diag.message_hint or "")
-    assert search(db, vector, 1, options={"strategy": "hnsw", "against": "fused"})[0][0] == parts[0].number
+    assert finds(db, staged)
     assert db.execute("select pg_postmaster_start_time()").fetchone() == before
     db.execute("reset default_tablespace")
     db.execute("select cad.cancel_load('cad')")
-    assert search(db, vector, 1, options={"strategy": "hnsw", "against": "fused"})[0][0] == parts[0].number
+    assert finds(db, staged)
 
 
 @pytest.mark.usefixtures("small_disk")
-def test_a_disk_that_fills_up_while_the_index_is_built_is_only_a_pause(db: psycopg.Connection[Any]) -> None:
-    rng = np.random.default_rng(4)
-    parts = [random_part(rng, number) for number in range(500)]
-    insert(db, parts)
-    vector = parts[0].vectors["fused"]
-    assert vector is not None
-    db.execute("select cad.begin_load('cad')")
-    db.execute("insert into cad.space_cad_staged select * from cad.space_cad")
+def test_a_disk_that_fills_up_while_the_index_is_built_is_only_a_pause(
+    db: psycopg.Connection[Any], staged: Part
+) -> None:
     db.execute("alter function cad._index_next(text) rename to _index_later")  # so that the copies have room elsewhere
     with pytest.raises(psycopg.errors.UndefinedFunction):
         db.execute("call cad.finish_load('cad')")
@@ -68,11 +75,11 @@ def test_a_disk_that_fills_up_while_the_index_is_built_is_only_a_pause(db: psyco
     with pytest.raises(psycopg.errors.DiskFull) as failure:
         db.execute("call cad.finish_load('cad')")
     assert "goes on from there" in (failure.value.diag.message_hint or "")
-    assert search(db, vector, 1, options={"strategy": "hnsw", "against": "fused"})[0][0] == parts[0].number
+    assert finds(db, staged)
     db.execute("reset default_tablespace")
     db.execute("drop table filler")
     db.execute("call cad.finish_load('cad')")
-    assert search(db, vector, 1, options={"strategy": "hnsw", "against": "fused"})[0][0] == parts[0].number
+    assert finds(db, staged)
     assert db.execute("select to_regclass('cad.space_cad_staged'), to_regclass('cad.space_cad_next')").fetchone() == (
         None, None,
     )  # fmt: skip

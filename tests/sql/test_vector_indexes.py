@@ -172,6 +172,14 @@ def test_a_profile_that_finds_less_leaves_the_old_index(db: Database, rng: np.ra
 
 
 @pytest.mark.usefixtures("parts")
+def test_a_profile_is_judged_by_its_own_index_alone(db: Database) -> None:
+    """Not by one of the same kind that it takes the place of."""
+    add(db, "prefix", dim=1)
+    db.execute("call cad.use_profile('cad', 'compact', least_recall => 0.3)")
+    assert standing(db) == [("prefix", 128)]
+
+
+@pytest.mark.usefixtures("parts")
 def test_profiles_replace_each_other(db: Database) -> None:
     for profile, indexes in (
         ("compact", [("prefix", 128)]), ("balanced", [("prefix", 128)]), ("fast", [("hnsw", 512)]),

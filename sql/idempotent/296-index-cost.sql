@@ -10,20 +10,39 @@ $$;
 
 comment on function cad._aligned(numeric) is 'Bytes that so many take in a tuple or in memory: a multiple of 8.';
 
+create or replace function cad._lists(parts bigint)
+returns integer
+language sql immutable strict parallel safe
+set search_path from current
+as $$
+    select least(32768, greatest(10, 2 * sqrt(parts)))::integer -- a scan reads some lists and is compared with all of them
+$$;
+
+comment on function cad._lists(bigint) is 'Into how many lists so many parts are sorted where nobody says it.';
+
 create or replace function cad._sized(kind text, parameters jsonb, parts bigint)
 returns jsonb
 language sql immutable parallel safe
 set search_path from current
 as $$
     select case
-        when kind = 'ivfflat' and not parameters ? 'lists' -- as pgvector recommends up to a million rows
-            then parameters || jsonb_build_object('lists', greatest(10, parts / 1000))
+        when kind = 'ivfflat' and not parameters ? 'lists' then parameters || jsonb_build_object('lists', cad._lists(parts))
         else parameters
     end
 $$;
 
 comment on function cad._sized(text, jsonb, bigint) is
 'Parameters of an index over so many parts, with those that nobody chose and that depend on their number.';
+
+create or replace function cad._kmeans_sample(lists integer, parts bigint)
+returns bigint
+language sql immutable strict parallel safe
+set search_path from current
+as $$
+    select least(parts, greatest(10000, 50 * lists))
+$$;
+
+comment on function cad._kmeans_sample(integer, bigint) is 'How many parts the k-means of so many lists looks at.';
 
 create or replace function cad._value_bytes(kind text, parameters jsonb, dim integer) returns numeric
 language sql immutable parallel safe
@@ -44,14 +63,15 @@ as $$
             with kmeans as (
                 select
                     cad._aligned(cad._value_bytes(kind, parameters, dim)) as value,
+                    coalesce((parameters -> 'dim')::integer, dim) as indexed_dim,
                     l.lists,
                     greatest(10000, 50 * l.lists) as samples, -- so many there is room for
-                    least(parts, greatest(10000, 50 * l.lists)) as sampled
+                    cad._kmeans_sample(l.lists::integer, parts) as sampled
                 from cast(cad._sized(kind, parameters, parts) ->> 'lists' as numeric) as l (lists)
             )
 
             select
-                samples * value + lists * (2 * value + 4 * dim + 16) -- centres: now, next, and their sums
+                samples * value + lists * (2 * value + 4 * indexed_dim + 16) -- centres: now, next, and their sums
                 + 4 * sampled * lists + 8 * sampled + 4 * lists * lists -- Elkan (2003): bounds of all distances
             from kmeans
         )

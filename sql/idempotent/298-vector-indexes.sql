@@ -3,8 +3,8 @@
 -- What stands is read from the server's own catalogue, so an index that somebody made, dropped or broke by hand is seen
 -- as it is. cad.space.config tells which ones a partition gets that is made from now on.
 --
--- Every kind is read by an expression of its own, so a query says which index it means: ivfflat by the inner product,
--- which orders unit vectors as the cosine does.
+-- Every kind is read by an expression of its own, so a query says which index it means: ivfflat by the inner product of
+-- what is made a unit vector first, which orders as the cosine does.
 
 create or replace function cad._index_kind()
 returns table (kind text, method name, operator_class name, indexed text, nearness text, parameters jsonb)
@@ -31,8 +31,9 @@ begin
         '{"m": {"default": 16, "least": 2, "most": 100}, "ef_construction": {"default": 64, "least": 4, "most": 1000}}'
     ),
     (
-        'ivfflat', 'ivfflat', 'halfvec_ip_ops', 'fused_vec', 's.fused_vec <#> $1',
-        '{"lists": {"default": null, "least": 1, "most": 32768}}'
+        'ivfflat', 'ivfflat', 'halfvec_ip_ops', '((l2_normalize(subvector(fused_vec, 1, %1$s)))::halfvec(%1$s))',
+        'l2_normalize(subvector(s.fused_vec, 1, %1$s))::halfvec(%1$s) <#> l2_normalize(subvector($1, 1, %1$s))::halfvec(%1$s)',
+        '{"dim": {"default": null, "least": 2, "most": 4000}, "lists": {"default": null, "least": 1, "most": 32768}}'
     );
 end
 $$;

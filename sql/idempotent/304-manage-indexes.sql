@@ -25,17 +25,33 @@ $$;
 comment on function cad._want_index(text, text, jsonb) is
 'Writes down that the partitions of a space are to have an index of a kind, if there is room for it.';
 
-create or replace function cad._index_is_as_wanted(standing text[], dim integer, wanted jsonb, space_dim integer)
+create or replace function cad._is_outgrown(standing text[], parts bigint)
+returns boolean
+language sql immutable parallel safe
+set search_path from current
+as $$
+    select coalesce(bool_or(substr(p.parameter, 7)::integer < cad._lists(parts) / 2), false)
+    from unnest(standing) as p (parameter)
+    where p.parameter like 'lists=%'
+$$;
+
+comment on function cad._is_outgrown(text[], bigint) is
+'Whether an index sorts its parts into less than half the lists that so many want: there were fewer by far when it was made.';
+
+create or replace function cad._index_is_as_wanted(
+    standing text[], dim integer, wanted jsonb, space_dim integer, parts bigint
+)
 returns boolean
 language sql immutable parallel safe
 set search_path from current
 as $$
     select dim = coalesce((wanted -> 'dim')::integer, space_dim)
         and standing @> array(select format('%s=%s', p.key, p.value) from jsonb_each(wanted - 'dim') as p)
+        and (wanted ? 'lists' or not cad._is_outgrown(standing, parts))
 $$;
 
-comment on function cad._index_is_as_wanted(text[], integer, jsonb, integer) is
-'Whether an index that stands has the parameters that are wanted.';
+comment on function cad._index_is_as_wanted(text[], integer, jsonb, integer, bigint) is
+'Whether an index that stands over so many parts has the parameters that are wanted, or that would be chosen for it.';
 
 create or replace function cad._next_partition_to_index(space text, kind text)
 returns text
@@ -51,7 +67,7 @@ as $$
         and not exists (
             select from cad._vector_indexes() as x
             where x.partition = c.oid and x.kind = _next_partition_to_index.kind and x.valid
-                and cad._index_is_as_wanted(x.parameters, x.dim, s.config -> 'indexes' -> x.kind, s.dim)
+                and cad._index_is_as_wanted(x.parameters, x.dim, s.config -> 'indexes' -> x.kind, s.dim, cad._parts_of(x.partition))
         )
     order by c.relname
     limit 1
@@ -83,7 +99,7 @@ begin
         perform cad._prove_successor(space, kind, partition, least_recall);
     exception when object_not_in_prerequisite_state then
         failure := jsonb_build_object('sqlstate', sqlstate, 'message', sqlerrm, 'hint', format(
-            'The old one serves on, the new one is gone. Give a new one a larger m or ef_construction, or take it as it is: '
+            'The old one serves on, the new one is gone. Give a new one a larger m, ef_construction or dim, or take it as it is: '
             'call cad.add_index(%L, %L, …, least_recall => …);', space, kind
         ));
         perform cad._keep_old_indexes(space, kind, wanted);
@@ -125,7 +141,7 @@ begin
         where x.space = _drop_indexes.space and (
             x.kind = any(unwanted)
             or x.kind = any(tidied) and not (
-                x.valid and cad._index_is_as_wanted(x.parameters, x.dim, s.config -> 'indexes' -> x.kind, s.dim)
+                x.valid and cad._index_is_as_wanted(x.parameters, x.dim, s.config -> 'indexes' -> x.kind, s.dim, cad._parts_of(x.partition))
             )
         )
     loop
@@ -164,14 +180,14 @@ set search_path from current
 as $$
 declare
     profiles constant jsonb := jsonb '{
-        "fast": {"hnsw": {}},
-        "balanced": {"prefix": {"dim": 128, "m": 24, "ef_construction": 96}},
-        "compact": {"prefix": {"dim": 128, "m": 10, "ef_construction": 40}}
+        "growing": {"hnsw": {}},
+        "fast": {"ivfflat": {"dim": 128}},
+        "compact": {"ivfflat": {"dim": 96}}
     }';
 begin
     if not coalesce(profiles ? name, false) then
         raise exception 'there is no profile %', coalesce(quote_literal(left(name, 100)), 'null')
-            using errcode = '22023', hint = 'Take fast, balanced or compact.';
+            using errcode = '22023', hint = 'Take growing, fast or compact.';
     end if;
     return profiles -> name;
 end
@@ -197,7 +213,7 @@ begin
         limit 1
     ) as old
     where s.name = _prove_profile.space and made.valid and made.kind = any(kinds)
-        and cad._index_is_as_wanted(made.parameters, made.dim, s.config -> 'indexes' -> made.kind, s.dim);
+        and cad._index_is_as_wanted(made.parameters, made.dim, s.config -> 'indexes' -> made.kind, s.dim, cad._parts_of(made.partition));
 exception when object_not_in_prerequisite_state then
     raise exception '%', sqlerrm
         using errcode = '55000', hint = format(
@@ -267,5 +283,6 @@ end
 $$;
 
 comment on procedure cad.use_profile is
-'Gives a space the indexes of a profile and, once these find as much or least_recall, drops its others: fast (the whole vector), balanced (half of the memory: its '
-'first 128 dimensions, then all of them for the best) or compact (less memory still and the shortest build).';
+'Gives a space the indexes of a profile and, once these find as much or least_recall, drops its others: growing (a graph, '
+'that every space begins with), fast (lists of the first 128 dimensions, made of the parts that are there, then all '
+'dimensions for the best) or compact (of 96: less memory still).';

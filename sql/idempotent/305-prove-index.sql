@@ -68,14 +68,14 @@ begin
             where s.name = _index_recall.space and t.partition = cad._serving_name(space, standing.partition)
                 and t.kind = standing.kind and t.dim = standing.dim
         ),
-        cad._default_setting(standing.kind, most, standing.parameters)
+        cad._default_setting(standing.kind, most)
     );
     select s.value - 'matching' into strict place
     from jsonb_array_elements(cad._scans(vectors, '{}', 'exact', 0, most)) as s
     where s.value ->> 'partition' = standing.partition::text;
     scan := place || jsonb_build_object(
-        'kind', standing.kind, 'dim', standing.dim, 'candidates', cad._candidates(standing.kind, most),
-        case standing.kind when 'ivfflat' then 'probes' else 'ef_search' end, setting
+        'kind', standing.kind, 'dim', standing.dim, 'candidates', cad._candidates(standing.kind, standing.dim, most),
+        cad._setting(standing.kind), setting
     );
     asked.vectors := vectors;
     begin
@@ -193,7 +193,7 @@ language sql immutable parallel safe
 set search_path from current
 as $$
     select coalesce(jsonb_object_agg(split_part(p.parameter, '=', 1), split_part(p.parameter, '=', 2)::integer), '{}')
-        || case kind when 'prefix' then jsonb_build_object('dim', dim) else '{}' end
+        || case when kind in ('prefix', 'ivfflat') then jsonb_build_object('dim', dim) else '{}' end
     from unnest(standing) as p (parameter)
 $$;
 
@@ -209,9 +209,10 @@ as $$
     from cad.space as s
     inner join cad._standing_indexes(s.vectors) as made on made.partition = format('cad.%I', partition)::regclass
     inner join cad._standing_indexes(s.vectors) as old on old.partition = made.partition and old.kind = made.kind
+    cross join cad._parts_of(made.partition) as parts (number)
     where s.name = space and made.kind = _prove_successor.kind and made.valid and old.valid
-        and cad._index_is_as_wanted(made.parameters, made.dim, s.config -> 'indexes' -> made.kind, s.dim)
-        and not cad._index_is_as_wanted(old.parameters, old.dim, s.config -> 'indexes' -> old.kind, s.dim)
+        and cad._index_is_as_wanted(made.parameters, made.dim, s.config -> 'indexes' -> made.kind, s.dim, parts.number)
+        and not cad._index_is_as_wanted(old.parameters, old.dim, s.config -> 'indexes' -> old.kind, s.dim, parts.number)
     limit 1
 $$;
 
@@ -228,10 +229,10 @@ declare
 begin
     update cad.space as s
     set config = jsonb_set(s.config, array['indexes', kind], (
-        select cad._parameters_of(x.parameters, x.dim, x.kind)
+        select cad._parameters_of(x.parameters, x.dim, x.kind) - case when made ? 'lists' then '' else 'lists' end
         from cad._standing_indexes(s.vectors) as x
         where x.kind = _keep_old_indexes.kind and x.valid
-            and not cad._index_is_as_wanted(x.parameters, x.dim, made, s.dim)
+            and not cad._index_is_as_wanted(x.parameters, x.dim, made, s.dim, cad._parts_of(x.partition))
         order by pg_relation_size(x.index) desc
         limit 1
     ))
@@ -241,7 +242,7 @@ begin
         from cad.space as s
         cross join cad._standing_indexes(s.vectors) as x
         where s.name = _keep_old_indexes.space and x.kind = _keep_old_indexes.kind
-            and cad._index_is_as_wanted(x.parameters, x.dim, made, s.dim)
+            and cad._index_is_as_wanted(x.parameters, x.dim, made, s.dim, cad._parts_of(x.partition))
             and exists (
                 select from cad._standing_indexes(s.vectors) as old
                 where old.partition = x.partition and old.kind = x.kind and old.valid and old.index <> x.index

@@ -14,7 +14,7 @@ comment on function cad._disk_free_bytes() is 'Room that is left where the serve
 
 create or replace function cad._parts_of(vectors regclass)
 returns bigint
-language plpgsql stable parallel safe
+language plpgsql stable parallel safe security definer
 set search_path from current
 as $$
 declare

@@ -1,7 +1,42 @@
 -- How long an index takes to build on this machine, with these vectors: two samples are indexed for a measure, and
 -- what is between and beyond follows from how each kind is built. An HNSW build searches the graph once for each
--- vector, at a cost that grows with the logarithm of their number. An IVFFlat build finds its lists from a sample of
--- fixed size, then compares each vector with each list.
+-- vector, at a cost that grows with the logarithm of their number. An IVFFlat build finds its lists by k-means, which
+-- compares a sample with them again and again, and then compares each vector with each list.
+
+create or replace function cad._measured_lists(many_parts bigint)
+returns integer
+language sql immutable strict parallel safe
+set search_path from current
+as $$
+    select cad._lists(least(many_parts, 24000)) -- their k-means fits 64 MB, and a larger sample needs no more of it
+$$;
+
+comment on function cad._measured_lists(bigint) is 'How many lists are made of samples of which the larger has so many parts.';
+
+create or replace function cad._lists_build_s(measured cad.build_time, parts bigint)
+returns double precision
+language plpgsql immutable strict parallel safe
+set search_path from current
+as $$
+declare
+    lists constant double precision := cad._measured_lists((measured).many_parts);
+    few constant double precision := cad._kmeans_sample(lists::integer, (measured).few_parts);
+    many constant double precision := cad._kmeans_sample(lists::integer, (measured).many_parts);
+    apart constant double precision := few * (measured).many_parts - many * (measured).few_parts;
+    wanted constant integer := (cad._sized('ivfflat', (measured).parameters, parts) ->> 'lists')::integer;
+    sorting_s double precision := 0; -- of one part into one list
+    kmeans_s double precision; -- of one part of the sample and one list
+begin
+    if apart <> 0 then
+        sorting_s := greatest(0, few * (measured).many_s - many * (measured).few_s) / apart / lists;
+    end if; -- else all parts were in the sample
+    kmeans_s := greatest(0, (measured).many_s - sorting_s * lists * (measured).many_parts) / lists / many;
+    return wanted * (kmeans_s * cad._kmeans_sample(wanted, parts) + sorting_s * parts);
+end
+$$;
+
+comment on function cad._lists_build_s(cad.build_time, bigint) is
+'Seconds to build an index of lists over so many parts, from what two samples took that were sorted into as many lists.';
 
 create or replace function cad._build_s(measured cad.build_time, parts bigint)
 returns double precision
@@ -14,8 +49,7 @@ declare
     slope double precision;
 begin
     if (measured).kind = 'ivfflat' then
-        slope := greatest(0, ((measured).many_s - (measured).few_s) / ((measured).many_parts - (measured).few_parts));
-        return greatest(0, (measured).many_s + slope * (parts - (measured).many_parts));
+        return cad._lists_build_s(measured, parts);
     end if;
     slope := greatest(0, (many - few) / ln((measured).many_parts::double precision / (measured).few_parts));
     return parts * greatest(0, many + slope * ln(greatest(parts, 1)::double precision / (measured).many_parts));
@@ -23,7 +57,7 @@ end
 $$;
 
 comment on function cad._build_s(cad.build_time, bigint) is
-'Seconds to build an index over so many parts, from what two samples took: n log n for the graphs, linear for the lists.';
+'Seconds to build an index over so many parts, from what two samples took: n log n for the graphs.';
 
 create or replace function cad._measure_build(vectors regclass, kind text, parameters jsonb, dim integer, parts integer)
 returns real
@@ -69,6 +103,7 @@ declare
     parts bigint;
     dim integer;
     measured cad.build_time;
+    sampled jsonb;
 begin
     perform cad._check_space(space);
     select leaf.partition, leaf.parts, s.dim into largest, parts, dim
@@ -86,15 +121,13 @@ begin
     measured.workers := cad._build_workers();
     measured.measured_at := now();
     for measured.kind, measured.parameters in select p.kind, p.parameters from cad.index_plan(space) as p loop
-        -- The lists are looked for among 10,000 vectors, however many there are more.
-        measured.many_parts := least(parts, case measured.kind when 'ivfflat' then 20000 else 8000 end);
-        measured.few_parts := measured.many_parts / case measured.kind when 'ivfflat' then 2 else 4 end;
-        measured.few_s := cad._measure_build(
-            largest, measured.kind, cad._sized(measured.kind, measured.parameters, parts), dim, measured.few_parts
-        );
-        measured.many_s := cad._measure_build(
-            largest, measured.kind, cad._sized(measured.kind, measured.parameters, parts), dim, measured.many_parts
-        );
+        measured.many_parts := least(parts, case measured.kind when 'ivfflat' then 72000 else 8000 end);
+        measured.few_parts := measured.many_parts / case measured.kind when 'ivfflat' then 3 else 4 end;
+        sampled := measured.parameters || case measured.kind
+            when 'ivfflat' then jsonb_build_object('lists', cad._measured_lists(measured.many_parts)) else '{}'
+        end;
+        measured.few_s := cad._measure_build(largest, measured.kind, sampled, dim, measured.few_parts);
+        measured.many_s := cad._measure_build(largest, measured.kind, sampled, dim, measured.many_parts);
         delete from cad.build_time as b where b.space = measured.space and b.kind = measured.kind;
         insert into cad.build_time select measured.*;
         return next measured;

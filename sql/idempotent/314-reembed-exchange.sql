@@ -105,7 +105,7 @@ begin
     where s.name = _index_next.space and not exists (
         select from cad._standing_indexes(next) as x
         where x.partition = i.inhrelid and x.kind = wanted.kind and x.valid
-            and cad._index_is_as_wanted(x.parameters, x.dim, wanted.parameters, s.dim)
+            and cad._index_is_as_wanted(x.parameters, x.dim, wanted.parameters, s.dim, cad._parts_of(x.partition))
     )
     order by i.inhrelid::regclass::text
     limit 1;

@@ -297,7 +297,7 @@ as $$
         where not exists (
             select from cad._vector_indexes() as x
             where x.partition = leaf.oid and x.kind = wanted.kind and x.valid
-                and cad._index_is_as_wanted(x.parameters, x.dim, wanted.parameters, leaf.dim)
+                and cad._index_is_as_wanted(x.parameters, x.dim, wanted.parameters, leaf.dim, 0)
         )
 
         union all
@@ -305,6 +305,14 @@ as $$
         select leaf.space || ': no index at all'
         from leaf
         where leaf.indexes = '{}'
+    ),
+
+    outgrown as (
+        select format('%s: %s', leaf.name, wanted.kind) as name
+        from leaf
+        cross join jsonb_each(leaf.indexes) as wanted (kind, parameters)
+        inner join cad._vector_indexes() as x on x.partition = leaf.oid and x.kind = wanted.kind and x.valid
+        where not wanted.parameters ? 'lists' and cad._is_outgrown(x.parameters, cad._parts_of(leaf.oid))
     )
 
     select
@@ -326,6 +334,18 @@ as $$
     union all
 
     select
+        'lists', case when count(*) = 0 then 'ok' else 'warning' end,
+        coalesce(string_agg(outgrown.name, ', '), 'as many as the parts want'),
+        case
+            when count(*) > 0
+                then 'These indexes were made for far fewer parts, and their lists have become long. Run, outside a transaction: '
+                || 'call cad.add_index(''<space>'', ''<kind>'');'
+        end
+    from outgrown
+
+    union all
+
+    select
         'maintenance_work_mem',
         case when required.bytes > pg_size_bytes(current_setting('maintenance_work_mem')) then 'warning' else 'ok' end,
         format(
@@ -334,7 +354,8 @@ as $$
         ),
         case
             when required.bytes > pg_size_bytes(current_setting('maintenance_work_mem'))
-                then 'An HNSW build that does not fit is many times slower: raise maintenance_work_mem before reindexing.'
+                then 'An HNSW build that does not fit is many times slower, one of IVFFlat fails: raise maintenance_work_mem before '
+                || 'reindexing.'
         end
     from required
 $$;

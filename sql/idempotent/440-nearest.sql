@@ -36,7 +36,7 @@ set "hnsw.iterative_scan" = 'relaxed_order'
 set "hnsw.ef_search" = 200
 set "hnsw.max_scan_tuples" = 40000
 set "ivfflat.iterative_scan" = 'relaxed_order'
-set "ivfflat.probes" = 10
+set "ivfflat.probes" = 20
 as $$
 -- The text put into the query is one of the constants of cad._index_kind, and is_wanted:
 -- @plpgsql_check_options: security_warnings = false

@@ -102,48 +102,43 @@ $$;
 comment on function cad._setting(text) is
 'What a scan of an index is set by: hnsw.ef_search, ivfflat.probes, or how many buckets of a hash table are looked into.';
 
-create or replace function cad._default_setting(kind text, most int, parameters text[])
+create or replace function cad._default_setting(kind text, most int)
 returns int
 language plpgsql
 immutable parallel safe
 set search_path from current
 as $$
 begin
-    return (
-        select case kind
-            when 'ivfflat' then ( -- the root of all lists
-                select greatest(10, ceil(sqrt(substr(p.parameter, 7)::int)))::int
-                from unnest(parameters) as p (parameter)
-                where p.parameter like 'lists=%'
-            )
-            when 'lsh' then 8
-            when 'tri' then 8
-            else least(greatest(most, 100), 1000)
-        end
-    );
+    return case kind
+        when 'ivfflat' then 20
+        when 'lsh' then 8
+        when 'tri' then 8
+        else least(greatest(most, 100), 1000)
+    end;
 end
 $$;
 
-comment on function cad._default_setting(text, int, text[]) is
+comment on function cad._default_setting(text, int) is
 'hnsw.ef_search, ivfflat.probes or buckets to look into of a scan for so many parts where nothing was tuned.';
 
-create or replace function cad._candidates(kind text, most int)
+create or replace function cad._candidates(kind text, dim int, most int)
 returns int
 language plpgsql
 immutable parallel safe
 set search_path from current
 as $$
 begin
-    return case kind -- of drawn parts so many had about 99 in 100 of the nearest, by 128 of 512 dimensions or by signs
-        when 'prefix' then greatest(50, most + most / 2)
-        when 'bit' then greatest(200, 3 * most)
-        when 'tri' then greatest(most, 100)
+    -- Of drawn parts so many had about 99 in 100 of the nearest, by the first of 512 dimensions or by signs.
+    return case
+        when kind in ('prefix', 'ivfflat') then greatest(case when dim < 128 then 100 else 50 end, most + most / 2)
+        when kind = 'bit' then greatest(200, 3 * most)
+        when kind = 'tri' then greatest(100, most)
         else most
     end;
 end
 $$;
 
-comment on function cad._candidates(text, int) is
+comment on function cad._candidates(text, int, int) is
 'How many parts a scan of an index fetches where so many are wanted: more where what is indexed tells less than the whole '
 'vector, which then decides among them.';
 
@@ -183,10 +178,10 @@ begin
                 x.partition,
                 x.kind,
                 x.dim,
-                coalesce(t.setting, cad._default_setting(x.kind, most, x.parameters)) as setting,
+                coalesce(t.setting, cad._default_setting(x.kind, most)) as setting,
                 coalesce(t.cost_parts, cad._default_scan_cost()) as cost_parts,
                 case when cad._setting(x.kind) = 'probes' then 1 else greatest(
-                    1, most::real / coalesce(t.setting, cad._default_setting(x.kind, most, x.parameters))
+                    1, most::real / coalesce(t.setting, cad._default_setting(x.kind, most))
                 ) end as rounds,
                 row_number() over (
                     partition by x.partition
@@ -211,7 +206,7 @@ begin
                 'matching', round((matching * coalesce(p.share, 1))::numeric),
                 'kind', s.kind,
                 'dim', s.dim,
-                'candidates', case when s.kind is not null then cad._candidates(s.kind, most) end,
+                'candidates', case when s.kind is not null then cad._candidates(s.kind, s.dim, most) end,
                 'ef_search', case when cad._setting(s.kind) = 'ef_search' then s.setting end,
                 'probes', case when cad._setting(s.kind) = 'probes' then s.setting end,
                 'only', case when p.among > 1 and p.families <> '{}' then p.families end,

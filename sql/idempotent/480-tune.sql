@@ -87,8 +87,8 @@ as $$
 
     union
 
-    select ceil(substr(p.parameter, 7)::int * s.share)::int
-    from unnest(array[0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1]) as s (share)
+    select least(s.setting, substr(p.parameter, 7)::int)
+    from unnest(array[2, 3, 4, 6, 9, 14, 20, 30, 50, 100]) as s (setting)
     cross join unnest(parameters) as p (parameter)
     where kind = 'ivfflat' and p.parameter like 'lists=%'
 $$;
@@ -125,7 +125,7 @@ begin
             order by random() -- what slows the machine down for a while slows none of them alone
         loop
             scan := place || jsonb_build_object(
-                'kind', kind, 'dim', dim, 'candidates', cad._candidates(kind, most),
+                'kind', kind, 'dim', dim, 'candidates', cad._candidates(kind, dim, most),
                 cad._setting(kind), setting
             );
             started := clock_timestamp();

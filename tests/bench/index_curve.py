@@ -4,8 +4,8 @@
 
 The vectors are drawn from the model of `vector_model.py`; half of the questions are parts, half are captions. The
 naive side is `order by vec <=> $1 limit 10` over vector(512) and an index with pgvector's defaults. A profile is what
-`cad.use_profile` makes, over halfvec(512): where it indexes the first dimensions, the whole vectors of the candidates
-are compared. Truth is exact search over the same numbers.
+`cad.use_profile` makes, over halfvec(512), with the expressions that searches read it by: where it indexes the first
+dimensions, the whole vectors of the candidates are compared. Truth is exact search over the same numbers.
 
 Indexes are built one after the other with the same memory and workers. Then every setting is asked the same questions,
 in an order drawn anew in each round, so a slow minute of the machine hits all of them; the median of the rounds' means
@@ -38,7 +38,11 @@ Database = psycopg.Connection[tuple[Any, ...]]
 
 SCHEMA = "pgcad_bench"
 FIRST = 10
-EF_SEARCH = (40, 60, 80, 100, 140, 200, 280, 400, 600, 1000)
+PROFILES = ("growing", "fast", "compact")
+SETTINGS = {
+    "hnsw.ef_search": (40, 60, 80, 100, 140, 200, 280, 400, 600, 1000),
+    "ivfflat.probes": (2, 3, 4, 6, 8, 10, 14, 20, 28, 40),
+}
 RECALLS = ("0.95", "0.98", "0.99")
 
 
@@ -51,6 +55,7 @@ class Variant:
     type: str
     index: str
     query: str
+    setting: str = "hnsw.ef_search"
     depths: tuple[int, ...] = (0,)
 
     @property
@@ -64,7 +69,7 @@ class Point:
 
     variant: str
     depth: int
-    ef_search: int
+    setting: int
     recall: float = 0.0
     means_ms: list[float] = field(default_factory=list)
     p95_ms: float = 0.0
@@ -74,32 +79,40 @@ class Point:
         return statistics.median(self.means_ms)
 
 
-def variants(db: Database) -> list[Variant]:
+def variants(db: Database, parts: int) -> list[Variant]:
     """The naive side and the profiles of this version of pgcad, as its own functions describe them."""
     naive = Variant(
         "naive", Vector, "vector(512)", "hnsw (vec vector_cosine_ops)",
         f"select id from {SCHEMA}.naive order by vec <=> %(vector)s limit {FIRST}",
     )  # fmt: skip
-    return [naive, *(_profile(db, profile) for profile in ("fast", "balanced", "compact"))]
+    return [naive, *(_profile(db, profile, parts) for profile in PROFILES)]
 
 
-def _profile(db: Database, profile: str) -> Variant:
-    [(kind, given)] = db.execute(
-        "select p.key, cad._index_parameters(p.key, p.value, 512) from jsonb_each(cad._profile(%s)) as p", [profile]
+def _profile(db: Database, profile: str, parts: int) -> Variant:
+    [(method, operators, indexed, nearness, parameters)] = db.execute(
+        "select k.method, k.operator_class, format(k.indexed, i.dim), cad._nearness(k.kind, i.dim),"
+        " i.parameters - 'dim'"
+        " from jsonb_each(cad._profile(%s)) as p inner join cad._index_kind() as k on k.kind = p.key"
+        " cross join lateral ("
+        "   select sized as parameters, coalesce((sized -> 'dim')::int, 512) as dim"
+        "   from cad._sized(k.kind, cad._index_parameters(k.kind, p.value, 512), %s) as sized"
+        " ) as i",
+        [profile, parts],
     ).fetchall()
-    dim, m, ef_construction = given.get("dim"), given["m"], given["ef_construction"]
-    part = f"subvector(%s, 1, {dim})::halfvec({dim})" if kind == "prefix" else "%s"
-    nearness = f"{part % 'vec'} <=> {part % '%(vector)s'}"
+    nearness = nearness.replace("s.fused_vec", "vec").replace("$1", "%(vector)s")
+    is_whole = indexed == "fused_vec"
     one_stage = f"select id from {SCHEMA}.{profile} order by {nearness} limit {FIRST}"
     two_stages = (
         f"select id from (select id, vec from {SCHEMA}.{profile} order by {nearness} limit %(depth)s) as c"
         f" order by vec <=> %(vector)s limit {FIRST}"
     )
+    with_parameters = ", ".join(f"{name} = {value}" for name, value in parameters.items())
     return Variant(
         profile, HalfVector, "halfvec(512)",
-        f"hnsw (({part % 'vec'}) halfvec_cosine_ops) with (m = {m}, ef_construction = {ef_construction})",
-        two_stages if kind == "prefix" else one_stage,
-        (20, 50, 100) if kind == "prefix" else (0,),
+        f"{method} ({indexed.replace('fused_vec', 'vec')} {operators}) with ({with_parameters})",
+        one_stage if is_whole else two_stages,
+        "ivfflat.probes" if method == "ivfflat" else "hnsw.ef_search",
+        (0,) if is_whole else (20, 50, 100),
     )  # fmt: skip
 
 
@@ -127,7 +140,7 @@ def build(db: Database, variant: Variant) -> dict[str, float]:
 
 def ask(db: Database, variant: Variant, point: Point, questions: Vectors) -> tuple[list[list[int]], list[float]]:
     """What is found for every question, and the time of each in milliseconds."""
-    db.execute(f"set hnsw.ef_search = {point.ef_search}")
+    db.execute(f"set {variant.setting} = {point.setting}")
     found, times_ms = [], []
     with db.cursor(binary=True) as cursor:
         for question in questions:
@@ -153,11 +166,10 @@ def curves(
 ) -> list[Point]:
     """Every setting of every variant, measured in rounds of random order after one that only warms up."""
     points = [
-        Point(variant.name, depth, ef_search)
+        Point(variant.name, depth, setting)
         for variant in chosen
         for depth in variant.depths
-        for ef_search in EF_SEARCH
-        if depth <= ef_search
+        for setting in SETTINGS[variant.setting]
     ]
     by_name, chance = {variant.name: variant for variant in chosen}, np.random.default_rng(seed)
     for number in range(rounds + 1):
@@ -236,7 +248,7 @@ def main() -> None:
         db.execute("select set_config('maintenance_work_mem', %s, false)", [arguments.memory])
         db.execute("set max_parallel_maintenance_workers = 0")  # with several, pgvector before 0.8.2 may overflow
         db.execute("set jit = off")
-        chosen, costs = variants(db), {}
+        chosen, costs = variants(db, arguments.parts), {}
         for variant in chosen:
             load(db, variant, vectors)
             costs[variant.name] = build(db, variant)
@@ -259,7 +271,7 @@ def main() -> None:
             for name, cost in costs.items()
         },
         "points": [
-            {"variant": p.variant, "depth": p.depth, "ef_search": p.ef_search, "recall": round(p.recall, 4),
+            {"variant": p.variant, "depth": p.depth, "setting": p.setting, "recall": round(p.recall, 4),
              "mean_ms": round(p.mean_ms, 3), "p95_ms": round(p.p95_ms, 3)}
             for p in points
         ],

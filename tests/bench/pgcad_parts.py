@@ -31,20 +31,20 @@ def identity(number: int) -> uuid.UUID:
     return uuid.UUID(int=number + 1)
 
 
-def load(db: Database, parts: DrawnParts, columns: Sequence[str]) -> None:
-    """Fill the catalogue, and the default space with each vector in these of its columns."""
+def load(db: Database, parts: DrawnParts, columns: Sequence[str], first: int = 0) -> None:
+    """Fill the catalogue with parts from number `first` on, and the default space with each vector in these columns."""
     db.execute("update cad.space set encoder_version = 'drawn' where name = 'cad'")
     with db.cursor().copy(
         "copy cad.model (model_id, name, sha256, format, kind, family, mass_kg) from stdin with (format binary)"
     ) as copy:
         copy.set_types(["uuid", "text", "bytea", "text", "text", "text", "float8"])
-        for number, mass in enumerate(parts.masses.tolist()):
+        for number, mass in enumerate(parts.masses.tolist(), first):
             digest = hashlib.sha256(str(number).encode()).digest()
             copy.write_row([identity(number), f"part {number}", digest, "step", "part", "drawn", mass])
     names = ", ".join(("model_id", "family", *columns, "encoder_version"))
     with db.cursor().copy(f"copy cad.space_cad ({names}) from stdin with (format binary)") as copy:
         copy.set_types(["uuid", "text", *["halfvec"] * len(columns), "text"])
-        for number, vector in enumerate(parts.vectors):
+        for number, vector in enumerate(parts.vectors, first):
             copy.write_row([identity(number), "drawn", *[HalfVector(vector)] * len(columns), "drawn"])
 
 

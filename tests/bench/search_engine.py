@@ -5,9 +5,9 @@
 DSN is a superuser's; the run makes a database of its own in that cluster and drops it afterwards. Parts, questions and
 filters are those of `drawn_parts.py`. Both sides have an index on the mass.
 
-- pgcad: `cad.search_cad_vector` against the fused vectors, as the others compare them, after `cad.tune` with other
-  questions of the same kind, whole, without the cache; *vector* is the stages of it that find the candidates, as
-  `cad.explain_search` tells.
+- pgcad: `cad.search_cad_vector` against the fused vectors, as the others compare them, with the index of a profile, and
+  after `cad.tune` with other questions of the same kind, whole, without the cache; *vector* is the stages of it that
+  find the candidates, as `cad.explain_search` tells.
 - naive: one HNSW index with pgvector's defaults on vector(512), read by order and filtered behind, with as large an
   ef_search as it takes.
 - compared: the same table by its index on the mass alone: filter, then compare what is left.
@@ -48,6 +48,8 @@ from scratch_database import Database, connect, scratch_database
 from vector_model import VectorModel, Vectors
 
 FIRST = 10
+VECTORS = ("text_vec", "image_vec", "shape_vec", "fused_vec")
+ADDED = 2000
 SHARES = (1.0, 0.5, 0.1, 0.01, 0.001, 0.0001)
 EF_SEARCH = (40, 100, 200, 400, 1000)
 CLIENTS = (1, 2, 4, 8, 16, 32, 64)
@@ -90,23 +92,25 @@ class Setting:
         return kept | ({"ef_search": self.ef_search} if self.ef_search else {})
 
 
-def load(db: Database, parts: DrawnParts, into_index: bool, index: str) -> float:
-    """Fill pgcad; seconds, into a standing index, as a load of some parts meets it, or with one made afterwards.
-
-    `index`: its parameters, as JSON.
-    """
+def load(db: Database, parts: DrawnParts, profile: str) -> dict[str, float]:
+    """Fill pgcad, without an index on the vectors, and then make that of a profile; seconds."""
+    db.execute("select cad.drop_index('cad', 'hnsw')")
     started = time.perf_counter()
-    if into_index:
-        db.execute("call cad.add_index('cad', 'hnsw', %s)", [index])
-    else:
-        db.execute("select cad.drop_index('cad', 'hnsw')")
-    pgcad_parts.load(db, parts, ["text_vec", "image_vec", "shape_vec", "fused_vec"])
-    if not into_index:
-        db.execute("call cad.add_index('cad', 'hnsw', %s)", [index])
-    loaded_s = time.perf_counter() - started
+    pgcad_parts.load(db, parts, VECTORS)
+    loaded = time.perf_counter()
+    db.execute("call cad.use_profile('cad', %s)", [profile])
+    indexed = time.perf_counter()
     for table in ("cad.model", "cad.space_cad"):
         db.execute(f"vacuum analyze {table}")
-    return loaded_s
+    return {"load_s": round(loaded - started, 1), "index_s": round(indexed - loaded, 1)}
+
+
+def added_ms(db: Database, model: VectorModel, first: int, chance: np.random.Generator) -> float:
+    """What it takes to add a part to those that there are, index and all."""
+    more = DrawnParts.draw(model, ADDED, chance)
+    started = time.perf_counter()
+    pgcad_parts.load(db, more, VECTORS, first)
+    return round(1000 * (time.perf_counter() - started) / ADDED, 2)
 
 
 def load_naive(db: Database, parts: DrawnParts) -> None:
@@ -276,10 +280,10 @@ def table(result: dict[str, Any], settings: list[Setting]) -> Iterator[str]:
             yield f"| {row['clients']} | {row['per_second']} | {row['mean_ms']} | {row['failed']} |"
     fresh = result["first_call"]
     yield f"\nFirst call of a connection: p50 {fresh['p50_ms']:.1f} ms, p95 {fresh['p95_ms']:.1f} ms."
-    how = "into a standing index" if result["into_index"] else "and indexed afterwards"
     for kind, parameters, size_mb in result["indexes"]:
         yield f"\nIndex {kind} with {', '.join(parameters)}: {size_mb:,} MB."
-    yield f"\nLoaded {how} in {result['load_s']} s; tuned in {result['tune_s']} s."
+    yield f"\nLoaded in {result['load_s']} s, indexed in {result['index_s']} s, tuned in {result['tune_s']} s."
+    yield f"\nA part more, into the standing index: {result['added_ms']} ms."
 
 
 def _others(settings: list[Setting], asked: list[Setting]) -> Iterator[str]:
@@ -305,8 +309,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(2**31))
     parser.add_argument("--alone", action="store_true", help="pgcad alone")
-    parser.add_argument("--index-afterwards", action="store_true", help="load without an index, and then make it")
-    parser.add_argument("--index", default="{}", help="parameters of the HNSW index that are not the defaults, as JSON")
+    parser.add_argument("--profile", default="fast", help="profile of the index (default: %(default)s)")
     parser.add_argument("--output", type=Path, required=True, help="folder of engine.json and engine.md")
     arguments = parser.parse_args()
 
@@ -319,7 +322,7 @@ def main() -> None:
             db.execute("set maintenance_work_mem = '4GB'")
             db.execute("set max_parallel_maintenance_workers = 0")  # with several, pgvector before 0.8.2 may overflow
             db.execute("create schema pgcad_bench")
-            load_s = load(db, parts, not arguments.index_afterwards, arguments.index)
+            load_times = load(db, parts, arguments.profile)
             if not arguments.alone:
                 load_naive(db, parts)
             del parts
@@ -348,11 +351,12 @@ def main() -> None:
         with pooled(dsn) as through:
             if through is not None:
                 at_once["pooled"] = concurrent(through, folder, len(questions), "off", CONNECTIONS)
+        with connect(dsn) as db:
+            took_ms = added_ms(db, model, arguments.parts, chance)
     result = {
         **report.circumstances(arguments.dsn),
         "parts": arguments.parts, "questions": len(questions), "seed": arguments.seed, "encoder": model.version,
-        "load_s": round(load_s, 1), "into_index": not arguments.index_afterwards,
-        "indexes": indexes, "tune_s": round(tune_s, 1), "tuned": tuned,
+        **load_times, "added_ms": took_ms, "indexes": indexes, "tune_s": round(tune_s, 1), "tuned": tuned,
         "settings": [setting.summary() for setting in settings],
         "first_call": fresh, "concurrent": at_once,
     }  # fmt: skip

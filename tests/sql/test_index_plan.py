@@ -133,13 +133,30 @@ def test_how_long_a_build_takes_is_known_once_it_was_measured(db: Database) -> N
     assert db.execute("select to_regclass('cad._build_sample')").fetchone() == (None,)
 
 
-@pytest.mark.parametrize("kind", ["hnsw", "ivfflat"])
-def test_more_parts_take_longer(db: Database, kind: str) -> None:
-    took = "select cad._build_s(row('cad', %s, '{}', 0, 2000, 1, 8000, 5, now())::cad.build_time, %s)"
-    seconds = [db.execute(took, [kind, parts]).fetchone()[0] for parts in (2000, 8000, 20000, 1_000_000)]  # type: ignore[index]
-    assert seconds == sorted(seconds)
-    assert seconds[:2] == [pytest.approx(1), pytest.approx(5)]
-    assert (seconds[3] / seconds[2] > 60) == (kind == "hnsw")  # n log n, and linear
+def seconds(db: Database, kind: str, parameters: dict[str, int], measured: dict[int, float], parts: int) -> float:
+    samples = [number for sample in measured.items() for number in sample]
+    took = "select cad._build_s(row('cad', %s, %s, 0, %s, %s, %s, %s, now())::cad.build_time, %s)"
+    [(predicted,)] = db.execute(took, [kind, Jsonb(parameters), *samples, parts]).fetchall()
+    return float(predicted)
+
+
+def test_more_parts_take_longer(db: Database) -> None:
+    measured = {2000: 1.0, 8000: 5.0}
+    took = [seconds(db, "hnsw", {}, measured, parts) for parts in (2000, 8000, 20_000, 1_000_000)]
+    assert took == sorted(took)
+    assert took[:2] == [pytest.approx(1), pytest.approx(5)]
+    assert took[3] / took[2] > 60, "n log n"
+
+
+def test_lists_take_their_kmeans_and_the_sorting_of_every_part(db: Database) -> None:
+    measured, lists, sample = {24_000: 3.0, 72_000: 5.0}, 310, 310 * 50
+    assert [seconds(db, "ivfflat", {"lists": lists}, measured, parts) for parts in (24_000, 72_000, 240_000)] == [
+        pytest.approx(took) for took in (3, 5, 12)
+    ]  # 2 s for the k-means of the same sample, and 1 s for every 24,000 parts
+    kmeans_s, sorting_s = 2 / (lists * sample), 1 / (lists * 24_000)
+    assert seconds(db, "ivfflat", {}, measured, 1_000_000) == pytest.approx(
+        2000 * (kmeans_s * 2000 * 50 + sorting_s * 1_000_000)
+    )
 
 
 def test_too_few_parts_to_measure_are_refused(db: Database) -> None:

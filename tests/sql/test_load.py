@@ -335,10 +335,10 @@ def test_indexes_that_are_wanted_by_the_time_it_goes_on_are_made_and_proven(
     with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match=r"1\.000 are wanted"):
         db.execute("call cad.finish_load('cad', least_recall => 1)")
     db.execute("call cad.finish_load('cad', least_recall => 0)")
-    assert {kind for (kind,) in db.execute("select kind from cad.index_health")} == {"prefix"}
+    assert {kind for (kind,) in db.execute("select kind from cad.index_health")} == {"ivfflat"}
     assert doctor(db)["vector indexes"][0] == "ok"
     for part in (parts[0], staged[-1]):
-        assert nearest(db, part, strategy="prefix")[0] == part.number
+        assert nearest(db, part, strategy="ivfflat")[0] == part.number
 
 
 @pytest.mark.usefixtures("staged")

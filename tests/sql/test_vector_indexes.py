@@ -163,32 +163,60 @@ def test_a_profile_that_finds_less_leaves_the_old_index(db: Database, rng: np.ra
     with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="of the ten nearest") as refused:
         db.execute("call cad.use_profile('cad', 'compact')")
     assert "least_recall" in (refused.value.diag.message_hint or "")
-    assert standing(db) == [("hnsw", 512), ("prefix", 128)]
+    assert standing(db) == [("hnsw", 512), ("ivfflat", 96)]
     db.execute("create or replace function cad._default_scan_cost() returns int language sql return 1")
     assert stages(db, unit_vector(rng))["plan"][0]["strategy"] == "iterative"
     assert db.execute("select status from cad.doctor() where check_name = 'vector indexes'").fetchall() == [("ok",)]
     db.execute("call cad.use_profile('cad', 'compact', least_recall => 0)")
-    assert standing(db) == [("prefix", 128)]
+    assert standing(db) == [("ivfflat", 96)]
 
 
 @pytest.mark.usefixtures("parts")
 def test_a_profile_is_judged_by_its_own_index_alone(db: Database) -> None:
     """Not by one of the same kind that it takes the place of."""
-    add(db, "prefix", dim=1)
+    add(db, "ivfflat", dim=2)
     db.execute("call cad.use_profile('cad', 'compact', least_recall => 0.3)")
-    assert standing(db) == [("prefix", 128)]
+    assert standing(db) == [("ivfflat", 96)]
 
 
 @pytest.mark.usefixtures("parts")
 def test_profiles_replace_each_other(db: Database) -> None:
     for profile, indexes in (
-        ("compact", [("prefix", 128)]), ("balanced", [("prefix", 128)]), ("fast", [("hnsw", 512)]),
+        ("compact", [("ivfflat", 96)]), ("fast", [("ivfflat", 128)]), ("growing", [("hnsw", 512)]),
     ):  # fmt: skip
         db.execute("call cad.use_profile('cad', %s, least_recall => 0)", [profile])
         assert standing(db) == indexes
         assert db.execute("select jsonb_object_keys(config -> 'indexes') from cad.space").fetchall() == [
             (kind,) for kind, _ in indexes
         ]
+
+
+def lists(db: Database) -> list[int]:
+    return [
+        int(parameter.removeprefix("lists="))
+        for (parameters,) in db.execute("select parameters from cad.index_health where kind = 'ivfflat' order by index")
+        for parameter in parameters
+    ]
+
+
+def test_lists_that_parts_have_outgrown_are_made_anew(db: Database, rng: np.random.Generator) -> None:
+    add(db, "ivfflat", dim=64)
+    assert lists(db) == [10]
+    insert(db, [random_part(rng, number) for number in range(300)])
+    db.execute("analyze cad.space_cad")
+    outgrown = "select status, detail from cad.doctor() where check_name = 'lists'"
+    assert db.execute(outgrown).fetchall() == [("warning", "space_cad_default: ivfflat")]
+    unindexed = "select status from cad.doctor() where check_name = 'vector indexes'"
+    assert db.execute(unindexed).fetchall() == [("ok",)]
+    db.execute("call cad.add_index('cad', 'ivfflat', least_recall => 0)")
+    assert lists(db) == [35]
+    assert db.execute(outgrown).fetchall() == [("ok", "as many as the parts want")]
+    before = db.execute("select index from cad.index_health order by 1").fetchall()
+    add(db, "ivfflat", dim=64)
+    assert db.execute("select index from cad.index_health order by 1").fetchall() == before, "built twice"
+    add(db, "ivfflat", dim=64, lists=3)
+    assert lists(db) == [3], "somebody's wish"
+    assert db.execute(outgrown).fetchall() == [("ok", "as many as the parts want")]
 
 
 @pytest.mark.usefixtures("parts")
@@ -255,6 +283,7 @@ def test_an_index_made_by_hand_serves(db: Database, rng: np.random.Generator) ->
         ("hnsw", {"m": 100, "ef_construction": 40}, "at least 2 m, here 200"),
         ("prefix", {"dim": 513}, "the prefix has 513 dimensions"),
         ("ivfflat", {"lists": 0}, "cannot have lists = 0"),
+        ("ivfflat", {"dim": 513}, "has 513 dimensions"),
     ],
 )
 def test_parameters_that_no_index_has_are_refused(db: Database, kind: Any, parameters: Any, message: str) -> None:

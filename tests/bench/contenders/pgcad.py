@@ -86,5 +86,5 @@ CONTENDERS: dict[str, Callable[[Place], Contender]] = {
     "pgcad fast": PgCad,
     "pgcad compact": partial(PgCad, profile="compact"),
     "pgcad lsh": partial(PgCad, strategy="lsh"),
-    "pgcad tri": partial(PgCad, strategy="tri"),
+    "pgcad tri": partial(PgCad, profile="growing", strategy="tri"),  # it scans the graph, too
 }

@@ -42,8 +42,9 @@ from scratch_database import scratch_database
 from vector_model import VectorModel
 
 NAMES = (
-    "pgcad fast", "pgcad compact", "pgcad lsh", "pgcad tri", "pgvector HNSW", "pgvector exact", "faiss flat",
-    "faiss HNSW", "hnswlib", "LanceDB IVF_PQ", "LanceDB IVF_HNSW_SQ", "Chroma", "Milvus Lite",
+    "pgcad fast", "pgcad compact", "pgcad lsh", "pgcad tri", "pgvector HNSW", "pgvector IVFFlat", "pgvector exact",
+    "faiss flat", "faiss HNSW", "faiss IVF", "hnswlib", "LanceDB IVF_PQ", "LanceDB IVF_HNSW_SQ", "Chroma",
+    "Milvus Lite",
 )  # fmt: skip
 DATABASES = ("LanceDB", "Chroma", "Milvus")  # which pgcad is to be quicker than
 SHARES = (1.0, 0.5, 0.01, 0.0001)

@@ -1,4 +1,4 @@
-"""pgvector by itself, over vector(512): one HNSW index with its defaults, and no index at all."""
+"""pgvector by itself, over vector(512): an HNSW index with its defaults, an IVFFlat as its manual has it, and none."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from contenders.postgresql import PostgreSql
 
 SEARCH = "select id from part where mass_kg < %s order by vec <=> %s limit %s"
 EF_SEARCH = (20, 40, 100, 200, 400, 1000)
+PROBES = (1, 2, 4, 8, 16, 32)
 
 
 class PgVector(PostgreSql):
@@ -50,6 +51,22 @@ class PgVectorHnsw(PgVector):
         self._db.execute(f"set hnsw.iterative_scan = {setting['iterative_scan']}")
 
 
+class PgVectorIvfFlat(PgVector):
+    """A thousand rows in a list, as pgvector's manual recommends up to a million rows."""
+
+    settings = tuple({"probes": probes, "iterative_scan": "off"} for probes in PROBES)
+    filtered_settings = tuple({"probes": probes, "iterative_scan": "relaxed_order"} for probes in PROBES)
+
+    def build(self) -> None:
+        [(parts,)] = self._db.execute("select count(*) from part").fetchall()
+        self._db.execute(f"create index on part using ivfflat (vec vector_cosine_ops) with (lists = {max(10, parts // 1000)})")
+
+    def use(self, setting: Setting) -> None:
+        self._db.execute("set enable_sort = off")
+        self._db.execute(f"set ivfflat.probes = {setting['probes']}")
+        self._db.execute(f"set ivfflat.iterative_scan = {setting['iterative_scan']}")
+
+
 class PgVectorExact(PgVector):
     """Filtered by an index on the mass where that is quicker, then compared."""
 
@@ -64,5 +81,6 @@ class PgVectorExact(PgVector):
 
 CONTENDERS: dict[str, Callable[[Place], Contender]] = {
     "pgvector HNSW": PgVectorHnsw,
+    "pgvector IVFFlat": PgVectorIvfFlat,
     "pgvector exact": PgVectorExact,
 }

@@ -58,8 +58,8 @@ class PgVectorIvfFlat(PgVector):
     filtered_settings = tuple({"probes": probes, "iterative_scan": "relaxed_order"} for probes in PROBES)
 
     def build(self) -> None:
-        [(parts,)] = self._db.execute("select count(*) from part").fetchall()
-        self._db.execute(f"create index on part using ivfflat (vec vector_cosine_ops) with (lists = {max(10, parts // 1000)})")
+        [(lists,)] = self._db.execute("select greatest(10, count(*) / 1000) from part").fetchall()
+        self._db.execute(f"create index on part using ivfflat (vec vector_cosine_ops) with (lists = {lists})")
 
     def use(self, setting: Setting) -> None:
         self._db.execute("set enable_sort = off")

@@ -3,8 +3,8 @@
 -- What stands is read from the server's own catalogue, so an index that somebody made, dropped or broke by hand is seen
 -- as it is. cad.space.config tells which ones a partition gets that is made from now on.
 --
--- Every kind is read by an expression of its own, so a query says which index it means: ivfflat by the inner product of
--- what is made a unit vector first, which orders as the cosine does.
+-- Every kind is read by an expression of its own, so a query says which index it means: ivfflat counts the first
+-- dimensions from 0, as one may in SQL, and gets the same as prefix, which counts from 1.
 
 create or replace function cad._index_kind()
 returns table (kind text, method name, operator_class name, indexed text, nearness text, parameters jsonb)
@@ -31,8 +31,8 @@ begin
         '{"m": {"default": 16, "least": 2, "most": 100}, "ef_construction": {"default": 64, "least": 4, "most": 1000}}'
     ),
     (
-        'ivfflat', 'ivfflat', 'halfvec_ip_ops', '((l2_normalize(subvector(fused_vec, 1, %1$s)))::halfvec(%1$s))',
-        'l2_normalize(subvector(s.fused_vec, 1, %1$s))::halfvec(%1$s) <#> l2_normalize(subvector($1, 1, %1$s))::halfvec(%1$s)',
+        'ivfflat', 'ivfflat', 'halfvec_cosine_ops', '((subvector(fused_vec, 0, %2$s))::halfvec(%1$s))',
+        'subvector(s.fused_vec, 0, %2$s)::halfvec(%1$s) <=> subvector($1, 0, %2$s)::halfvec(%1$s)',
         '{"dim": {"default": null, "least": 2, "most": 4000}, "lists": {"default": null, "least": 1, "most": 32768}}'
     );
 end
@@ -40,7 +40,7 @@ $$;
 
 comment on function cad._index_kind() is
 'Kinds of vector indexes: access method and operator class, what is indexed as the server writes it, what a query orders '
-'by ($1 is the probe; %1$s are the dimensions of the index), and its parameters with default and bounds.';
+'by ($1 is the probe; %1$s are the dimensions of the index, %2$s one more), and its parameters with default and bounds.';
 
 create or replace function cad._nearness(kind text, dim integer)
 returns text
@@ -48,7 +48,7 @@ language plpgsql immutable strict parallel safe
 set search_path from current
 as $$
 begin
-    return (select format(k.nearness, dim) from cad._index_kind() as k where k.kind = _nearness.kind);
+    return (select format(k.nearness, dim, dim + 1) from cad._index_kind() as k where k.kind = _nearness.kind);
 end
 $$;
 
@@ -89,7 +89,7 @@ begin
         i.inhparent = vectors
         and x.indnatts = 1
         and x.indpred is null
-        and pg_get_indexdef(x.indexrelid, 1, false) = format(k.indexed, a.atttypmod);
+        and pg_get_indexdef(x.indexrelid, 1, false) = format(k.indexed, a.atttypmod, a.atttypmod + 1);
 end
 $$;
 
@@ -237,6 +237,7 @@ declare
     -- The text put into the statement is of the constants of cad._index_kind and of checked parameters:
     -- @plpgsql_check_options: security_warnings = false
     described record;
+    indexed_dim constant integer := coalesce((parameters -> 'dim')::integer, dim);
 begin
     select k.* into strict described from cad._index_kind() as k where k.kind = _create_vector_index.kind;
     if kind = 'ivfflat' and not parameters ? 'lists' then
@@ -245,7 +246,7 @@ begin
     perform set_config('max_parallel_maintenance_workers', cad._build_workers()::text, true);
     execute format(
         'create index on cad.%I using %I (%s %I) with (%s)', vectors, described.method,
-        format(described.indexed, coalesce((parameters -> 'dim')::integer, dim)), described.operator_class,
+        format(described.indexed, indexed_dim, indexed_dim + 1), described.operator_class,
         (select string_agg(format('%I = %s', p.key, p.value), ', ') from jsonb_each(parameters - 'dim') as p)
     );
 end

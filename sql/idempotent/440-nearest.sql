@@ -21,6 +21,119 @@ $$;
 comment on function cad._set_scan(jsonb, text) is
 'Sets what one scan of a plan needs, until the function that calls it ends: its set clauses name the same settings.';
 
+create or replace function cad._all_match(filters jsonb)
+returns boolean
+language plpgsql
+stable parallel safe
+set search_path from current
+as $$
+begin
+    return filters = '{}' and not row_security_active('cad.model');
+end
+$$;
+
+comment on function cad._all_match(jsonb) is 'Whether nobody has to look which parts match.';
+
+create or replace function cad._nearest_one_by_one(
+    asked cad._query, filters jsonb, most int, scan jsonb, out parts uuid[], out distances double precision[]
+)
+language plpgsql
+stable parallel restricted
+set search_path from current
+as $$
+-- The text put into the query is the name of a table, and is_wanted:
+-- @plpgsql_check_options: security_warnings = false
+declare
+    -- As one half of an OR it would be run for all parts at once, into a hash.
+    is_wanted constant text := case
+        when cad._all_match(filters) then 'true'
+        else 'exists (select from cad._matching($2) as m where m.model_id = s.model_id)'
+    end;
+begin
+    execute format($query$
+        select array_agg(c.model_id), array_agg(c.distance)
+        from (
+            select s.model_id, s.fused_vec <=> $1 as distance
+            from %s as s
+            where (not $4 ? 'only' or s.family = any (cad._texts($4 -> 'only')))
+                and (not $4 ? 'but' or s.family <> all (cad._texts($4 -> 'but')))
+                and %s
+            order by (s.fused_vec <=> $1) + 0.0
+            limit $3
+        ) as c
+    $query$, asked.vectors, is_wanted)
+    into parts, distances
+    using asked.fused_vec, filters, most, scan;
+end
+$$;
+
+comment on function cad._nearest_one_by_one(cad._query, jsonb, int, jsonb) is
+'The matching parts of a partition nearest to a question, each of them compared.';
+
+create or replace function cad._only_matching(
+    filters jsonb, most int, inout parts uuid[], inout distances double precision[]
+)
+language plpgsql
+stable parallel restricted
+set search_path from current
+set plan_cache_mode = force_generic_plan -- to plan for the filters at hand would take longer than it saves
+as $$
+begin
+    select array_agg(f.part), array_agg(f.distance) into parts, distances
+    from (
+        select u.part, u.distance
+        from unnest(_only_matching.parts, _only_matching.distances) with ordinality as u (part, distance, place)
+        where exists (select from cad._matching(_only_matching.filters) as m where m.model_id = u.part)
+        order by u.place
+        limit most
+    ) as f;
+end
+$$;
+
+comment on function cad._only_matching(jsonb, int, uuid[], double precision[]) is
+'The first of some parts that match; no more of them are looked at than that takes.';
+
+create or replace function cad._nearest_by_index(
+    asked cad._query, filters jsonb, most int, scan jsonb, out parts uuid[], out distances double precision[]
+)
+language plpgsql
+stable parallel restricted
+set search_path from current
+as $$
+-- The text put into the query is the name of a table, and one of the constants of cad._index_kind:
+-- @plpgsql_check_options: security_warnings = false
+declare
+    rounds constant int := 3; -- where fewer match near the question than elsewhere; then comparing all is not much slower
+    fetched int := (scan ->> 'candidates')::int;
+    is_all boolean;
+begin
+    for round in 1..rounds loop
+        execute format($query$
+            select array_agg(c.model_id order by c.distance), array_agg(c.distance order by c.distance)
+            from (
+                select s.model_id, s.fused_vec <=> $1 as distance
+                from %s as s
+                where (not $3 ? 'only' or s.family = any (cad._texts($3 -> 'only')))
+                    and (not $3 ? 'but' or s.family <> all (cad._texts($3 -> 'but')))
+                order by %s
+                limit $2
+            ) as c
+        $query$, asked.vectors, cad._nearness(scan ->> 'kind', (scan -> 'dim')::int))
+        into parts, distances
+        using asked.fused_vec, fetched, scan;
+        exit when parts is null or cad._all_match(filters);
+        is_all := cardinality(parts) < fetched;
+        select m.parts, m.distances into parts, distances from cad._only_matching(filters, most, parts, distances) as m;
+        exit when is_all or cardinality(parts) >= most;
+        fetched := 4 * fetched;
+    end loop;
+end
+$$;
+
+comment on function cad._nearest_by_index(cad._query, jsonb, int, jsonb) is
+'The matching parts of a partition nearest to a question, as near as an index can tell, and the whole vector among what it '
+'brings: whether a part matches is looked up for the nearest alone. Perhaps fewer than there are.';
+
 create or replace function cad._nearest_by_plan(
     asked cad._query, filters jsonb, most int, strategy text, scans jsonb, out nearest uuid[], out settings jsonb
 )
@@ -38,19 +151,10 @@ set "hnsw.max_scan_tuples" = 40000
 set "ivfflat.iterative_scan" = 'relaxed_order'
 set "ivfflat.probes" = 20
 as $$
--- The text put into the query is one of the constants of cad._index_kind, and is_wanted:
--- @plpgsql_check_options: security_warnings = false
 declare
-    -- As one half of an OR it would be run for all parts at once, into a hash.
-    is_wanted constant text := case
-        when filters = '{}' and not row_security_active('cad.model') then 'true' -- all match: no look at them
-        else 'exists (select from cad._matching($2) as m where m.model_id = s.model_id)'
-    end;
     scan jsonb;
-    found_parts uuid[];
-    found_distances double precision[];
     question record;
-    coded record;
+    found_parts record;
     parts uuid[] := array[]::uuid[];
     distances double precision[] := array[]::double precision[];
 begin
@@ -66,33 +170,20 @@ begin
                     asked.vectors, asked.fused_vec, array(select s.value ->> 'kind' from jsonb_array_elements(scans) as s)
                 );
             end if;
-            coded := cad._nearest_by_codes(
+            found_parts := cad._nearest_by_codes(
                 asked, filters, (scan -> 'candidates')::int, scan, question.book, question.probes,
                 case scan ->> 'kind' when 'tri' then question.similarities end
             );
-            settings := settings || (scan - 'only' - 'but' || jsonb_build_object('stages', coded.stages));
-            parts := parts || coded.parts;
-            distances := distances || coded.distances;
-            continue;
+            settings := settings || (scan - 'only' - 'but' || jsonb_build_object('stages', found_parts.stages));
+        elsif scan ? 'kind' then
+            found_parts := cad._nearest_by_index(asked, filters, most, scan);
+            settings := settings || (scan - 'only' - 'but');
+        else
+            found_parts := cad._nearest_one_by_one(asked, filters, most, scan);
+            settings := settings || (scan - 'only' - 'but');
         end if;
-        settings := settings || (scan - 'only' - 'but');
-        execute format($query$
-            select array_agg(c.model_id) as parts, array_agg(c.distance) as distances
-            from (
-                select s.model_id, s.fused_vec <=> $1 as distance
-                from %s as s
-                where (not $2 ? 'family' or s.family = any (cad._texts($2 -> 'family')))
-                    and (not $4 ? 'only' or s.family = any (cad._texts($4 -> 'only')))
-                    and (not $4 ? 'but' or s.family <> all (cad._texts($4 -> 'but')))
-                    and %s
-                order by %s
-                limit $3
-            ) as c
-        $query$, asked.vectors, is_wanted, coalesce(cad._nearness(scan ->> 'kind', (scan -> 'dim')::int), '(s.fused_vec <=> $1) + 0.0'))
-        into found_parts, found_distances
-        using asked.fused_vec, filters, coalesce((scan -> 'candidates')::int, most), scan;
-        parts := parts || found_parts;
-        distances := distances || found_distances;
+        parts := parts || found_parts.parts;
+        distances := distances || found_parts.distances;
     end loop;
     nearest := array(
         select f.part from unnest(parts, distances) as f (part, distance) order by f.distance, f.part limit most

@@ -155,8 +155,8 @@ as $$
 -- @plpgsql_check_options: security_warnings = false
 declare
     scanned_most constant int := 40;
-    is_wanted constant text := case -- as in cad._nearest_by_plan
-        when filters = '{}' and not row_security_active('cad.model') then 'true'
+    is_wanted constant text := case -- as in cad._nearest_one_by_one
+        when cad._all_match(filters) then 'true'
         else 'exists (select from cad._matching($3) as m where m.model_id = c.model_id)'
     end;
     started timestamptz := clock_timestamp();

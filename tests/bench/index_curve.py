@@ -90,7 +90,7 @@ def variants(db: Database, parts: int) -> list[Variant]:
 
 def _profile(db: Database, profile: str, parts: int) -> Variant:
     [(method, operators, indexed, nearness, parameters)] = db.execute(
-        "select k.method, k.operator_class, format(k.indexed, i.dim), cad._nearness(k.kind, i.dim),"
+        "select k.method, k.operator_class, format(k.indexed, i.dim, i.dim + 1), cad._nearness(k.kind, i.dim),"
         " i.parameters - 'dim'"
         " from jsonb_each(cad._profile(%s)) as p inner join cad._index_kind() as k on k.kind = p.key"
         " cross join lateral ("

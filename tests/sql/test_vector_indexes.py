@@ -119,10 +119,10 @@ def test_every_partition_gets_the_indexes_of_its_space(db: Database, parts: list
 def test_an_index_with_other_parameters_takes_the_place_of_the_old_one(db: Database) -> None:
     add(db, "prefix", dim=64)
     assert standing(db) == [("hnsw", 512), ("prefix", 64)]
-    add(db, "prefix", dim=128, m=8)
-    assert standing(db) == [("hnsw", 512), ("prefix", 128)]
+    add(db, "prefix", dim=256, m=8)
+    assert standing(db) == [("hnsw", 512), ("prefix", 256)]
     before = db.execute("select index from cad.index_health order by 1").fetchall()
-    add(db, "prefix", dim=128, m=8)
+    add(db, "prefix", dim=256, m=8)
     assert db.execute("select index from cad.index_health order by 1").fetchall() == before, "built twice"
 
 

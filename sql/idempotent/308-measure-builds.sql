@@ -57,7 +57,8 @@ end
 $$;
 
 comment on function cad._build_s(cad.build_time, bigint) is
-'Seconds to build an index over so many parts, from what two samples took: n log n for the graphs.';
+'Seconds to build an index over so many parts, from what two samples took: n log n for the graphs, k-means and sorting for '
+'the lists.';
 
 create or replace function cad._measure_build(vectors regclass, kind text, parameters jsonb, dim integer, parts integer)
 returns real

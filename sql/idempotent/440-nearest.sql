@@ -1,4 +1,4 @@
--- Nearest neighbours: the candidates of a search by vector. Every way sees only matching parts. The table is that of a
+-- Nearest neighbours: the candidates of a search by vector. Every way brings only matching parts. The table is that of a
 -- registered space; every value is a parameter, and execute plans for the values at hand.
 
 create or replace function cad._set_scan(scan jsonb, strategy text)
@@ -122,7 +122,7 @@ begin
         into parts, distances
         using asked.fused_vec, fetched, scan;
         exit when parts is null or cad._all_match(filters);
-        is_all := cardinality(parts) < fetched;
+        is_all := cardinality(parts) < fetched; -- that the index has
         select m.parts, m.distances into parts, distances from cad._only_matching(filters, most, parts, distances) as m;
         exit when is_all or cardinality(parts) >= most;
         fetched := 4 * fetched;

@@ -333,10 +333,9 @@ def main() -> None:
             db.execute("set pgcad.cache = off")
             settings = settings_for(list(truths), arguments.alone)
             measure(db, settings, questions, truths, arguments.rounds, chance)
-            health = (
+            indexes = db.execute(
                 "select kind, parameters, round(size_bytes / 1e6, 1)::float8 from cad.index_health where space = 'cad'"
-            )
-            indexes = db.execute(health).fetchall()
+            ).fetchall()
             tuned = db.execute(
                 "select t.question_source, s.kind, s.setting, s.recall, s.p50_ms, s.cost_parts"
                 " from cad.tuned_scan as s inner join cad.tuning as t on t.space = s.space and t.version = s.version"

@@ -27,8 +27,9 @@ class Faiss(Contender):
 
     def build(self) -> None:
         index = self._index(self._parts.vectors.shape[1])
-        index.train(np.ascontiguousarray(self._parts.vectors))
-        index.add(np.ascontiguousarray(self._parts.vectors))
+        vectors = np.ascontiguousarray(self._parts.vectors)
+        index.train(vectors)
+        index.add(vectors)
         faiss.write_index(index, str(self.place.folder / "index"))
 
     def open(self) -> None:

@@ -1,5 +1,5 @@
--- Nearest neighbours: the candidates of a search by vector. Every way brings only matching parts. The table is that of a
--- registered space; every value is a parameter, and execute plans for the values at hand.
+-- Nearest neighbours: the candidates of a search by vector. Every way brings only matching parts. The table is that of
+-- a registered space; every value is a parameter, and execute plans for the values at hand.
 
 create or replace function cad._set_scan(scan jsonb, strategy text)
 returns void

@@ -122,7 +122,7 @@ begin
     measured.workers := cad._build_workers();
     measured.measured_at := now();
     for measured.kind, measured.parameters in select p.kind, p.parameters from cad.index_plan(space) as p loop
-        measured.many_parts := least(parts, case measured.kind when 'ivfflat' then 72000 else 8000 end);
+        measured.many_parts := least(parts, case measured.kind when 'ivfflat' then 72000 else 24000 end);
         measured.few_parts := measured.many_parts / case measured.kind when 'ivfflat' then 3 else 4 end;
         sampled := measured.parameters || case measured.kind
             when 'ivfflat' then jsonb_build_object('lists', cad._measured_lists(measured.many_parts)) else '{}'
@@ -137,5 +137,5 @@ end
 $$;
 
 comment on function cad.measure_builds(text) is
-'Times the building of every kind of index over samples of the vectors of a space, half a minute in all: from then on '
+'Times the building of every kind of index over samples of the vectors of a space, a minute or two in all: from then on '
 'cad.index_plan tells how long each takes. Again after a change of parameters, of machine or of how many processes build.';

@@ -1,7 +1,8 @@
--- How long an index takes to build on this machine, with these vectors: two samples are indexed for a measure, and
+-- How long an index takes to build on this machine, with these vectors: samples are indexed for a measure, and
 -- what is between and beyond follows from how each kind is built. An HNSW build searches the graph once for each
 -- vector, at a cost that grows with the logarithm of their number. An IVFFlat build finds its lists by k-means, which
--- compares a sample with them again and again, and then compares each vector with each list.
+-- compares a sample with them again and again, and then compares each vector with each list; what the rest takes, one
+-- list of all shows.
 
 create or replace function cad._measured_lists(many_parts bigint)
 returns integer
@@ -24,19 +25,23 @@ declare
     many constant double precision := cad._kmeans_sample(lists::integer, (measured).many_parts);
     apart constant double precision := few * (measured).many_parts - many * (measured).few_parts;
     wanted constant integer := (cad._sized('ivfflat', (measured).parameters, parts) ->> 'lists')::integer;
+    writing_s constant double precision := (measured).one_list_s / (measured).many_parts; -- of one part, and reading it
+    few_s constant double precision := greatest(0, (measured).few_s - writing_s * (measured).few_parts);
+    many_s constant double precision := greatest(0, (measured).many_s - (measured).one_list_s);
     sorting_s double precision := 0; -- of one part into one list
     kmeans_s double precision; -- of one part of the sample and one list
 begin
     if apart <> 0 then
-        sorting_s := greatest(0, few * (measured).many_s - many * (measured).few_s) / apart / lists;
+        sorting_s := greatest(0, few * many_s - many * few_s) / apart / lists;
     end if; -- else all parts were in the sample
-    kmeans_s := greatest(0, (measured).many_s - sorting_s * lists * (measured).many_parts) / lists / many;
-    return wanted * (kmeans_s * cad._kmeans_sample(wanted, parts) + sorting_s * parts);
+    kmeans_s := greatest(0, many_s - sorting_s * lists * (measured).many_parts) / lists / many;
+    return wanted * (kmeans_s * cad._kmeans_sample(wanted, parts) + sorting_s * parts) + writing_s * parts;
 end
 $$;
 
 comment on function cad._lists_build_s(cad.build_time, bigint) is
-'Seconds to build an index of lists over so many parts, from what two samples took that were sorted into as many lists.';
+'Seconds to build an index of lists over so many parts, from what two samples took that were sorted into as many lists, '
+'and the larger into one.';
 
 create or replace function cad._build_s(measured cad.build_time, parts bigint)
 returns double precision
@@ -57,7 +62,7 @@ end
 $$;
 
 comment on function cad._build_s(cad.build_time, bigint) is
-'Seconds to build an index over so many parts, from what two samples took: n log n for the graphs, k-means and sorting for '
+'Seconds to build an index over so many parts, from what samples took: n log n for the graphs, k-means, sorting and writing for '
 'the lists.';
 
 create or replace function cad._measure_build(vectors regclass, kind text, parameters jsonb, dim integer, parts integer)
@@ -66,7 +71,7 @@ language plpgsql volatile parallel unsafe
 set search_path from current
 as $$
 declare
-    runs constant integer := 2;
+    runs constant integer := case kind when 'ivfflat' then 3 else 2 end;
     started timestamptz;
     took_s real;
 begin
@@ -122,13 +127,16 @@ begin
     measured.workers := cad._build_workers();
     measured.measured_at := now();
     for measured.kind, measured.parameters in select p.kind, p.parameters from cad.index_plan(space) as p loop
-        measured.many_parts := least(parts, case measured.kind when 'ivfflat' then 72000 else 24000 end);
-        measured.few_parts := measured.many_parts / case measured.kind when 'ivfflat' then 3 else 4 end;
+        measured.many_parts := least(parts, case measured.kind when 'ivfflat' then 96000 else 24000 end);
+        measured.few_parts := measured.many_parts / case measured.kind when 'ivfflat' then 6 else 4 end;
         sampled := measured.parameters || case measured.kind
             when 'ivfflat' then jsonb_build_object('lists', cad._measured_lists(measured.many_parts)) else '{}'
         end;
         measured.few_s := cad._measure_build(largest, measured.kind, sampled, dim, measured.few_parts);
         measured.many_s := cad._measure_build(largest, measured.kind, sampled, dim, measured.many_parts);
+        measured.one_list_s := case measured.kind when 'ivfflat'
+            then cad._measure_build(largest, measured.kind, sampled || '{"lists": 1}', dim, measured.many_parts)
+        end;
         delete from cad.build_time as b where b.space = measured.space and b.kind = measured.kind;
         insert into cad.build_time select measured.*;
         return next measured;

@@ -76,14 +76,21 @@ create or replace function cad._only_matching(
 language plpgsql
 stable parallel restricted
 set search_path from current
-set plan_cache_mode = force_generic_plan -- to plan for the filters at hand would take longer than it saves
+set plan_cache_mode = force_generic_plan -- for a few parts, planning would take longer than it saves
+set enable_hashjoin = on
+set enable_sort = on
 as $$
+declare
+    few constant int := 500;
 begin
+    if cardinality(parts) > few then
+        perform set_config('plan_cache_mode', 'force_custom_plan', true);
+    end if;
     select array_agg(f.part), array_agg(f.distance) into parts, distances
     from (
         select u.part, u.distance
         from unnest(_only_matching.parts, _only_matching.distances) with ordinality as u (part, distance, place)
-        where exists (select from cad._matching(_only_matching.filters) as m where m.model_id = u.part)
+        where u.part in (select m.model_id from cad._matching(_only_matching.filters) as m)
         order by u.place
         limit most
     ) as f;

@@ -154,12 +154,50 @@ begin
     if one_in is null or kind = any (cad._code_kinds()) then
         return candidates;
     end if;
-    return least(1000000, ceil(greatest(candidates, most + 3 * sqrt(most)) * greatest(1, one_in))); -- so enough match, nearly always
+    -- The fewer match, the further apart they lie, and the less it takes to tell them apart; but enough must match.
+    return least(1000000, ceil(greatest(candidates * greatest(1, one_in) ^ 0.8, (most + 3 * sqrt(most)) * one_in)));
 end
 $$;
 
 comment on function cad._to_fetch(text, int, int, double precision) is
 'How many parts a scan of an index fetches where so many are wanted and one in so many matches; null where all do.';
+
+create or replace function cad._deeper(one_in double precision)
+returns double precision
+language plpgsql
+immutable parallel safe
+set search_path from current
+as $$
+begin
+    return greatest(1, one_in) ^ 0.2;
+end
+$$;
+
+comment on function cad._deeper(double precision) is
+'How many times as many lists hold the nearest of the parts that match, where one in so many does (null: all). Measured: of '
+'a million drawn parts, half to a hundredth matching.';
+
+create or replace function cad._scan_cost(
+    kind text, dim int, setting int, cost_parts int, most int, one_in double precision
+)
+returns double precision
+language plpgsql
+immutable parallel safe
+set search_path from current
+as $$
+declare
+    fetched constant double precision := cad._to_fetch(kind, dim, most, one_in);
+begin
+    return case
+        when cad._setting(kind) = 'ef_search' then cost_parts * greatest(1, fetched / setting) -- a graph is walked on and on
+        else cost_parts * cad._deeper(one_in) + fetched - cad._candidates(kind, dim, most)
+    end;
+end
+$$;
+
+comment on function cad._scan_cost(text, int, int, int, int, double precision) is
+'What a scan of an index costs where so many parts are wanted and one in so many matches, in parts compared one by one, of '
+'which a scan for ten costs so many where all match. To fetch one from a list costs about as much as to compare it.';
 
 create or replace function cad._scans(vectors regclass, filters jsonb, wanted text, matching int, most int)
 returns jsonb
@@ -204,9 +242,6 @@ begin
                 x.dim,
                 coalesce(t.setting, cad._default_setting(x.kind, most)) as setting,
                 coalesce(t.cost_parts, cad._default_scan_cost()) as cost_parts,
-                case when cad._setting(x.kind) = 'probes' then 1 else greatest(
-                    1, most::real / coalesce(t.setting, cad._default_setting(x.kind, most))
-                ) end as rounds,
                 row_number() over (
                     partition by x.partition
                     order by
@@ -233,7 +268,7 @@ begin
                 'candidates', case when s.kind is not null then cad._to_fetch(s.kind, s.dim, most, o.one_in) end,
                 'ef_search', case when cad._setting(s.kind) = 'ef_search' then s.setting end,
                 'probes', case
-                    when s.kind = 'ivfflat' then least(32768, ceil(s.setting * sqrt(greatest(1, o.one_in)))) -- deeper
+                    when s.kind = 'ivfflat' then least(32768, ceil(s.setting * cad._deeper(o.one_in)))
                     when cad._setting(s.kind) = 'probes' then s.setting
                 end,
                 'only', case when p.among > 1 and p.families <> '{}' then p.families end,
@@ -248,11 +283,9 @@ begin
         left join standing as s
             on s.partition = p.partition
             and s.preference = 1
-            -- A scan goes the deeper the fewer match, comparing one by one takes the longer the more match. Measured, of
-            -- 100,000 with half, a tenth and a thirtieth matching: a scan takes longer by the power of two thirds.
             and (
                 wanted is not null
-                or matching * coalesce(p.share, 1) > s.cost_parts * s.rounds * greatest(1, o.one_in) ^ (2 / 3.0)
+                or matching * coalesce(p.share, 1) > cad._scan_cost(s.kind, s.dim, s.setting, s.cost_parts, most, o.one_in)
             )
     );
 end

@@ -9,6 +9,7 @@ create table cad.build_time (
     few_s real not null,
     many_parts integer not null,
     many_s real not null,
+    one_list_s real,
     measured_at timestamptz not null default pg_catalog.now(),
     primary key (space, kind)
 );
@@ -22,4 +23,5 @@ comment on column cad.build_time.few_parts is 'Vectors of the smaller sample.';
 comment on column cad.build_time.few_s is 'Seconds that its index took.';
 comment on column cad.build_time.many_parts is 'Vectors of the larger sample.';
 comment on column cad.build_time.many_s is 'Seconds that its index took.';
+comment on column cad.build_time.one_list_s is 'Of lists, seconds that the larger sample took in a single one.';
 comment on column cad.build_time.measured_at is 'When.';

@@ -127,7 +127,7 @@ begin
     measured.workers := cad._build_workers();
     measured.measured_at := now();
     for measured.kind, measured.parameters in select p.kind, p.parameters from cad.index_plan(space) as p loop
-        measured.many_parts := least(parts, case measured.kind when 'ivfflat' then 96000 else 24000 end);
+        measured.many_parts := least(parts, case measured.kind when 'ivfflat' then 96000 else 48000 end);
         measured.few_parts := measured.many_parts / case measured.kind when 'ivfflat' then 6 else 4 end;
         sampled := measured.parameters || case measured.kind
             when 'ivfflat' then jsonb_build_object('lists', cad._measured_lists(measured.many_parts)) else '{}'

@@ -77,13 +77,13 @@ language plpgsql
 stable parallel restricted
 set search_path from current
 set plan_cache_mode = force_generic_plan -- for a few parts, planning would take longer than it saves
-set enable_hashjoin = on
+set enable_hashjoin = on -- which cad._nearest_by_plan turns off, as it does sorting
 set enable_sort = on
 as $$
 declare
     few constant int := 500;
 begin
-    if cardinality(parts) > few then
+    if cardinality(parts) > few then -- to know all that match may be quicker than to look each of these up
         perform set_config('plan_cache_mode', 'force_custom_plan', true);
     end if;
     select array_agg(f.part), array_agg(f.distance) into parts, distances

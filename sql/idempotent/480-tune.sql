@@ -43,7 +43,6 @@ set jit = off
 as $$
 declare
     asked constant int := cardinality(questions);
-    percent constant double precision := least(100, 200.0 * asked * parts / greatest(cad._parts_of('cad.model'), 1));
     compared uuid[];
     families text[];
     each int; -- parts for a question, others for each: what was just compared lies in the caches of the processor
@@ -52,7 +51,7 @@ declare
     times_ms double precision[];
 begin
     select array_agg(m.model_id), array_agg(m.family) into compared, families
-    from (select s.model_id, s.family from cad.model as s tablesample system (percent) order by random() limit asked * parts) as m;
+    from (select model_id, family from cad.model order by random() limit asked * parts) as m;
     each := least(parts, cardinality(compared));
     for run in 1..2 loop -- the first brings them into memory
         times_ms := null;

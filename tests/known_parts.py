@@ -16,7 +16,7 @@ DIM = 512
 FAMILIES = ("bolt", "nut", "washer", "bearing")
 MATERIALS = ("steel", "brass", None)
 VERSION = "known-1"
-MODALITIES = ("text", "image", "shape", "fused")
+MODALITIES = ("text", "image", "shape", "brep", "fused")
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ def unit_vector(rng: np.random.Generator) -> NDArray[np.float32]:
 
 
 def random_part(rng: np.random.Generator, number: int) -> Part:
-    """A part in which everything is drawn; one in five lacks its text, one in five its image vector."""
+    """A part in which everything is drawn; one in five lacks its text, its image or its B-rep vector."""
     vectors: dict[str, NDArray[np.float32] | None] = {modality: unit_vector(rng) for modality in MODALITIES}
-    for modality in ("text", "image"):
+    for modality in ("text", "image", "brep"):
         if rng.random() < 0.2:
             vectors[modality] = None
     family = FAMILIES[rng.integers(len(FAMILIES))]
-    length = float(rng.uniform(5, 60))
+    across, length = sorted((8.0, float(rng.uniform(5, 60))))
     return Part(
         number=f"{family[:2].upper()}-{number:04d}",
         name=f"{family} number {number}",
@@ -57,7 +57,7 @@ def random_part(rng: np.random.Generator, number: int) -> Part:
         tags=tuple(tag for tag in ("metric", "coated", "stock") if rng.random() < 0.5),
         mass_kg=None if rng.random() < 0.1 else float(rng.uniform(0, 1)),
         volume_mm3=float(rng.uniform(10, 1000)),
-        size_mm=(4.0, 8.0, length),
+        size_mm=(4.0, across, length),
         kind="assembly" if rng.random() < 0.1 else "part",
         vectors=vectors,
     )
@@ -91,8 +91,8 @@ def insert(db: psycopg.Connection[Any], parts: Sequence[Part]) -> dict[str, str]
             if part.vectors["fused"] is not None:
                 vectors = [None if v is None else HalfVector(v).to_text() for v in map(part.vectors.get, MODALITIES)]
                 cursor.execute(
-                    "insert into cad.space_cad (model_id, family, text_vec, image_vec, shape_vec, fused_vec,"
-                    " encoder_version) values (%s, %s, %s, %s, %s, %s, %s)",
+                    "insert into cad.space_cad (model_id, family, text_vec, image_vec, shape_vec, brep_vec, fused_vec,"
+                    " encoder_version) values (%s, %s, %s, %s, %s, %s, %s, %s)",
                     [ids[part.number], part.family, *vectors, VERSION],
                 )
     return ids

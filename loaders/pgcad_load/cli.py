@@ -275,8 +275,8 @@ def import_vectors(
 
     Several vectors of one part are taken for those of pictures of it: they become its view vectors, and their
     normalised mean its image vector. Without --as that mean, or the one vector that there is, is the fused vector too,
-    and what the space had of the part is replaced. With --as text, image or shape the other vectors of the part stay,
-    and the fused vector becomes the normalised mean of those that it has; with --as fused it is set.
+    and what the space had of the part is replaced. With --as text, image, shape or brep its other vectors stay, and the
+    fused vector becomes the normalised mean of those that it has; with --as fused it is set.
 
     Everything is checked before anything is written, and all of it is written in one transaction: after an error, or
     Ctrl-C, mend the file and run it again. It takes an admin (cad.grant_to).

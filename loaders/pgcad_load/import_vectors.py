@@ -168,7 +168,7 @@ def _write(database: Connection, dim: int, space: str, kind: Kind | None, parts:
         """
         create temporary table incoming (
             model_id uuid primary key, fused_vec halfvec({dim}), text_vec halfvec({dim}), image_vec halfvec({dim}),
-            shape_vec halfvec({dim})
+            shape_vec halfvec({dim}), brep_vec halfvec({dim})
         ) on commit drop
         """
     )
@@ -187,14 +187,15 @@ def _write(database: Connection, dim: int, space: str, kind: Kind | None, parts:
         """
         update {table} as s set
             text_vec = coalesce(i.text_vec, s.text_vec), image_vec = coalesce(i.image_vec, s.image_vec),
-            shape_vec = coalesce(i.shape_vec, s.shape_vec), fused_vec = coalesce(i.fused_vec, s.fused_vec)
+            shape_vec = coalesce(i.shape_vec, s.shape_vec), brep_vec = coalesce(i.brep_vec, s.brep_vec),
+            fused_vec = coalesce(i.fused_vec, s.fused_vec)
         from incoming as i where s.model_id = i.model_id
         """
     )
     execute(
         """
-        insert into {table} (model_id, family, text_vec, image_vec, shape_vec, fused_vec, encoder_version)
-        select m.model_id, m.family, i.text_vec, i.image_vec, i.shape_vec, i.fused_vec, 'imported'
+        insert into {table} (model_id, family, text_vec, image_vec, shape_vec, brep_vec, fused_vec, encoder_version)
+        select m.model_id, m.family, i.text_vec, i.image_vec, i.shape_vec, i.brep_vec, i.fused_vec, 'imported'
         from incoming as i join cad.model as m on m.model_id = i.model_id
         where not exists (select from {table} as s where s.model_id = i.model_id)
         """
@@ -203,7 +204,8 @@ def _write(database: Connection, dim: int, space: str, kind: Kind | None, parts:
         execute(
             """
             update {table} as s set fused_vec = l2_normalize((
-                select sum(v) from unnest(array[s.text_vec, s.image_vec, s.shape_vec]) as v where v is not null
+                select sum(v) from unnest(array[s.text_vec, s.image_vec, s.shape_vec, s.brep_vec]) as v
+                where v is not null
             ))
             from incoming as i where s.model_id = i.model_id
             """

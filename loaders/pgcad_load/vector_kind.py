@@ -10,3 +10,4 @@ class Kind(StrEnum):
     text = "text"
     image = "image"
     shape = "shape"
+    brep = "brep"

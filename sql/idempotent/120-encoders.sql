@@ -72,6 +72,7 @@ create or replace function cad._encode(
     out text_vec halfvec,
     out image_vec halfvec,
     out shape_vec halfvec,
+    out brep_vec halfvec,
     out fused_vec halfvec,
     out version text
 )
@@ -101,6 +102,7 @@ begin
     text_vec := answer.vectors[array_position(modalities, 'text')];
     image_vec := answer.vectors[array_position(modalities, 'image')];
     shape_vec := answer.vectors[array_position(modalities, 'shape')];
+    brep_vec := answer.vectors[array_position(modalities, 'brep')];
     fused_vec := coalesce(answer.vectors[array_position(modalities, 'fused')], shape_vec);
     version := answer.reply ->> 'version';
 end

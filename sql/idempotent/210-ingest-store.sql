@@ -140,15 +140,19 @@ begin
     );
 
     insert into cad.space_cad_view (model_id, view, vec)
-    select part, number, vectors[number + 5]
-    from generate_series(0, cardinality(vectors) - 5) as number;
+    select part, number, vectors[number + 6]
+    from generate_series(0, cardinality(vectors) - 6) as number;
 
     execute format($query$
-        insert into %s (model_id, family, text_vec, image_vec, shape_vec, fused_vec, encoder_version, text_md5)
+        insert into %s (model_id, family, text_vec, image_vec, shape_vec, brep_vec, fused_vec, encoder_version, text_md5)
         select
             m.model_id, m.family,
             case when l2_norm($2[1]) > 0 then $2[1] end, -- zeros: of no text
-            $2[2], $2[3], $2[4], $3,
+            $2[2],
+            $2[3],
+            case when l2_norm($2[4]) > 0 then $2[4] end, -- zeros: of no exact faces
+            $2[5],
+            $3,
             cad._text_md5(m.name, m.description, m.description_zh, m.description_generated)
         from cad.model as m
         where m.model_id = $1

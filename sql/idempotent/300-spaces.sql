@@ -63,13 +63,15 @@ begin
         alter text_vec type halfvec(%s),
         alter image_vec type halfvec(%s),
         alter shape_vec type halfvec(%s),
-        alter fused_vec type halfvec(%s)', vectors, dim, dim, dim, dim
+        alter brep_vec type halfvec(%s),
+        alter fused_vec type halfvec(%s)', vectors, dim, dim, dim, dim, dim
     );
     execute format(
         'alter table cad.%I
         alter text_vec set storage main,
         alter image_vec set storage main,
         alter shape_vec set storage main,
+        alter brep_vec set storage main,
         alter fused_vec set storage main', vectors
     );
     execute format('comment on table cad.%I is %L', vectors, obj_description('cad.space_cad'::regclass, 'pg_class'));

@@ -193,13 +193,14 @@ begin
     execute format('delete from %s where model_id = any($1)', vectors) using parts;
     execute format('delete from %s where model_id = any($1)', views) using parts;
     execute format($query$
-        insert into %s (model_id, family, text_vec, image_vec, shape_vec, fused_vec, encoder_version, text_md5)
+        insert into %s (model_id, family, text_vec, image_vec, shape_vec, brep_vec, fused_vec, encoder_version, text_md5)
         select
             m.model_id,
             m.family,
             (array_agg(v.vec) filter (where v.kind = 'text'))[1],
             (array_agg(v.vec) filter (where v.kind = 'image'))[1],
             (array_agg(v.vec) filter (where v.kind = 'shape'))[1],
+            (array_agg(v.vec) filter (where v.kind = 'brep'))[1],
             (array_agg(v.vec) filter (where v.kind = 'fused'))[1],
             $4,
             p.text_md5

@@ -60,14 +60,14 @@ begin
         '$.type() == "array" && $.size() == 3'
         ' && !exists($[*] ? (@.type() != "number" || @ < 0 || @ > $most || @ < $least && @ != 0))',
         'three extents in mm (up to 1e30), in any order, such as [8, 8, 40]'),
-    ('options', 'against', 'strict $ == "fused" || $ == "text" || $ == "image" || $ == "shape"',
-        '"fused", "text", "image" or "shape"'),
+    ('options', 'against', 'strict $ == "fused" || $ == "text" || $ == "image" || $ == "shape" || $ == "brep"',
+        '"fused", "text", "image", "shape" or "brep"'),
     ('options', 'strategy', 'strict $ == "auto" || $ == "exact" || $ == "hnsw" || $ == "iterative" || $ == "prefix"'
         ' || $ == "bit" || $ == "ivfflat" || $ == "lsh" || $ == "tri" || $ == "resident"',
         '"auto", "exact", "hnsw", "iterative", "prefix", "bit", "ivfflat", "lsh", "tri" or "resident"'),
     ('options', 'weights',
         '$.type() == "object" && !exists($.keyvalue() ? (!(@.key == "text" || @.key == "image" || @.key == "shape"'
-        ' || @.key == "fused" || @.key == "lexical" || @.key == "numbers" || @.key == "fit" || @.key == "boost")'
+        ' || @.key == "brep" || @.key == "fused" || @.key == "lexical" || @.key == "numbers" || @.key == "fit" || @.key == "boost")'
         ' || @.value.type() != "number" || @.value < 0 || @.value > 1e9 || @.value < 1e-9 && @.value != 0))',
         'an object of numbers, each 0 or from 1e-9 to 1e9, such as {"text": 1, "image": 0, "shape": 2, "lexical": 0.5}'),
     ('options', 'min_score', '$.type() == "number" && $.abs() <= $most && ($.abs() >= $least || $ == 0)',

@@ -70,7 +70,8 @@ comment on function cad._given_vector(cad.space, vector) is
 
 create or replace function cad._vectors_of(
     stored cad.space, part uuid,
-    out text_vec halfvec, out image_vec halfvec, out shape_vec halfvec, out fused_vec halfvec, out version text
+    out text_vec halfvec, out image_vec halfvec, out shape_vec halfvec, out brep_vec halfvec,
+    out fused_vec halfvec, out version text
 )
 language plpgsql
 stable parallel restricted
@@ -78,12 +79,12 @@ set search_path from current
 as $$
 begin
     execute format($query$
-        select s.text_vec, s.image_vec, s.shape_vec, s.fused_vec, s.encoder_version
+        select s.text_vec, s.image_vec, s.shape_vec, s.brep_vec, s.fused_vec, s.encoder_version
         from cad.model as m
         inner join %s as s on s.model_id = m.model_id and case when $2 then s.family else s.family || '' end = m.family
         where m.model_id = $1
     $query$, stored.vectors)
-    into text_vec, image_vec, shape_vec, fused_vec, version
+    into text_vec, image_vec, shape_vec, brep_vec, fused_vec, version
     using part, cad._sees_partitions(stored.vectors);
     if fused_vec is null then
         raise exception 'there is no part % with vectors in space %', part, stored.name
@@ -138,13 +139,13 @@ begin
     if v is not null then
         asked.fused_vec := cad._given_vector(stored, v);
     elsif part is not null then
-        select p.text_vec, p.image_vec, p.shape_vec, p.fused_vec, p.version
-        into asked.text_vec, asked.image_vec, asked.shape_vec, asked.fused_vec, version
+        select p.text_vec, p.image_vec, p.shape_vec, p.brep_vec, p.fused_vec, p.version
+        into asked.text_vec, asked.image_vec, asked.shape_vec, asked.brep_vec, asked.fused_vec, version
         from cad._vectors_of(stored, part) as p;
     else
         begin
-            select e.text_vec, e.image_vec, e.shape_vec, e.fused_vec, e.version
-            into asked.text_vec, asked.image_vec, asked.shape_vec, asked.fused_vec, version
+            select e.text_vec, e.image_vec, e.shape_vec, e.brep_vec, e.fused_vec, e.version
+            into asked.text_vec, asked.image_vec, asked.shape_vec, asked.brep_vec, asked.fused_vec, version
             from cad._encode(stored.name, asked.words, image, file, format, points) as e;
         exception when sqlstate '08001' or connection_failure or admin_shutdown then -- absent, lost, stopping
             if asked.kind <> 'text' then
@@ -166,6 +167,7 @@ begin
     end if;
     asked.image_vec := coalesce(asked.image_vec, asked.fused_vec);
     asked.shape_vec := coalesce(asked.shape_vec, asked.fused_vec);
+    asked.brep_vec := coalesce(asked.brep_vec, asked.fused_vec);
     return asked;
 end
 $$;

@@ -6,7 +6,7 @@
 create or replace function cad._cosines(parts uuid[], families text[], asked cad._query)
 returns table (
     model_id uuid, fused_score double precision, text_score double precision, image_score double precision,
-    shape_score double precision
+    shape_score double precision, brep_score double precision
 )
 language plpgsql
 stable parallel restricted
@@ -23,20 +23,21 @@ begin
             nullif(1 - (s.fused_vec <=> $2), 'NaN'),
             nullif(1 - (s.text_vec <=> $3), 'NaN'),
             coalesce(
-                case when $6 then (
+                case when $7 then (
                     select max(nullif(1 - (v.vec <=> $4), 'NaN'))
                     from %2$s as v
                     where v.model_id = c.model_id
                 ) end,
                 nullif(1 - (s.image_vec <=> $4), 'NaN')
             ),
-            nullif(1 - (s.shape_vec <=> $5), 'NaN')
-        from unnest($1, $7) as c (model_id, family)
-        left join %1$s as s on s.model_id = c.model_id and case when $8 then s.family else s.family || '' end = c.family
+            nullif(1 - (s.shape_vec <=> $5), 'NaN'),
+            nullif(1 - (s.brep_vec <=> $6), 'NaN')
+        from unnest($1, $8) as c (model_id, family)
+        left join %1$s as s on s.model_id = c.model_id and case when $9 then s.family else s.family || '' end = c.family
     $query$, asked.vectors, asked.views)
     using
-        parts, asked.fused_vec, asked.text_vec, asked.image_vec, asked.shape_vec, coalesce(asked.by_view, false), families,
-        cad._sees_partitions(asked.vectors);
+        parts, asked.fused_vec, asked.text_vec, asked.image_vec, asked.shape_vec, asked.brep_vec,
+        coalesce(asked.by_view, false), families, cad._sees_partitions(asked.vectors);
 end
 $$;
 
@@ -59,6 +60,7 @@ returns table (
     text double precision,
     image double precision,
     shape double precision,
+    brep double precision,
     lexical double precision,
     numbers double precision,
     boost double precision
@@ -97,6 +99,7 @@ begin
             c.text_score,
             c.image_score,
             c.shape_score,
+            c.brep_score,
             greatest(
                 (
                     select coalesce(sum(t.weight) filter (where whole.lexemes @@ t.term), 0) / sum(t.weight)
@@ -141,6 +144,7 @@ begin
         coalesce(s.text_score, s.fused_score, 0),
         coalesce(s.image_score, s.fused_score, 0),
         coalesce(s.shape_score, s.fused_score, 0),
+        coalesce(s.brep_score, s.fused_score, 0),
         coalesce(s.lexical_score, 0)::double precision,
         coalesce(s.number_score, 0)::double precision,
         coalesce(s.boost_score, 0)
@@ -167,15 +171,16 @@ begin
             select
                 s.*,
                 case when s.named then 1 else (
-                    w.fused * s.fused + w.text * s.text + w.image * s.image + w.shape * s.shape
+                    w.fused * s.fused + w.text * s.text + w.image * s.image + w.shape * s.shape + w.brep * s.brep
                     + w.lexical * s.lexical + w.numbers * s.numbers + w.boost * s.boost
-                ) / (w.fused + w.text + w.image + w.shape + w.lexical + w.numbers + w.boost) end as score
+                ) / (w.fused + w.text + w.image + w.shape + w.brep + w.lexical + w.numbers + w.boost) end as score
             from cad._scores(candidates, asked) as s
             cross join jsonb_to_record(weights) as w (
                 fused double precision,
                 text double precision,
                 image double precision,
                 shape double precision,
+                brep double precision,
                 lexical double precision,
                 numbers double precision,
                 boost double precision

@@ -25,7 +25,7 @@ stable parallel safe
 set search_path from current
 as $$
 declare
-    none constant jsonb := jsonb '{"fused": 0, "text": 0, "image": 0, "shape": 0, "lexical": 0, "numbers": 0, "fit": 0}';
+    none constant jsonb := jsonb '{"fused": 0, "text": 0, "image": 0, "shape": 0, "brep": 0, "lexical": 0, "numbers": 0, "fit": 0}';
     weights jsonb;
 begin
     select none || to_jsonb(f) - 'query_kind' - 'version' || coalesce(options -> 'weights', '{}')

@@ -87,9 +87,9 @@ declare
     vectors regclass;
 begin
     perform cad._check_space(space);
-    if against is null or against not in ('fused', 'text', 'image', 'shape') then
+    if against is null or against not in ('fused', 'text', 'image', 'shape', 'brep') then
         raise exception 'against cannot be %', coalesce(quote_literal(left(against, 100)), 'null')
-            using errcode = '22023', hint = 'Expected fused, text, image or shape.';
+            using errcode = '22023', hint = 'Expected fused, text, image, shape or brep.';
     end if;
     select s.vectors into vectors from cad.space as s where s.name = similarity_matrix.space;
     return query execute format($query$

@@ -41,17 +41,18 @@ begin
         judged.text_vec := asked.text_vec;
         judged.image_vec := asked.image_vec;
         judged.shape_vec := asked.shape_vec;
+        judged.brep_vec := asked.brep_vec;
         judged.fused_vec := asked.fused_vec;
         select s.encoder_version into judged.encoder_version from cad.space as s where s.name = record_feedback.space;
     end if;
     insert into cad.feedback (
         question, model_id, relevant, space, query_kind, words, like_id, encoder_version, by_view,
-        text_vec, image_vec, shape_vec, fused_vec
+        text_vec, image_vec, shape_vec, brep_vec, fused_vec
     )
     values (
         sha256(convert_to(jsonb_build_array(space, asked.kind, to_jsonb(judged))::text, 'UTF8')),
         model_id, relevant, space, asked.kind, judged.words, judged.like_id, judged.encoder_version, judged.by_view,
-        judged.text_vec, judged.image_vec, judged.shape_vec, judged.fused_vec
+        judged.text_vec, judged.image_vec, judged.shape_vec, judged.brep_vec, judged.fused_vec
     )
     on conflict on constraint feedback_pkey do update
     set relevant = excluded.relevant, judged_at = excluded.judged_at;

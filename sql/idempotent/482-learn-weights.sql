@@ -20,6 +20,7 @@ begin
         asked.text_vec := judged.text_vec;
         asked.image_vec := judged.image_vec;
         asked.shape_vec := judged.shape_vec;
+        asked.brep_vec := judged.brep_vec;
         asked.fused_vec := judged.fused_vec;
     end if;
     return asked;
@@ -99,7 +100,7 @@ begin
     return query
     select array[
         (s.model_id = any(relevant))::int,
-        s.text, s.image, s.shape, s.fused, s.lexical, s.numbers
+        s.text, s.image, s.shape, s.brep, s.fused, s.lexical, s.numbers
     ]::real[]
     from cad._scores(
         array(
@@ -182,7 +183,7 @@ as $$
 declare
     most constant int := 1000;
     fewest constant int := 30;
-    scores constant text[] := array['text', 'image', 'shape', 'fused', 'lexical', 'numbers'];
+    scores constant text[] := array['text', 'image', 'shape', 'brep', 'fused', 'lexical', 'numbers'];
     before constant cad.fusion_weight := cad._fusion_weight_of(query_kind);
     judged record;
     answer record;

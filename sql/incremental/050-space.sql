@@ -41,6 +41,7 @@ create table cad.space_cad (
     text_vec halfvec(512),
     image_vec halfvec(512),
     shape_vec halfvec(512),
+    brep_vec halfvec(512),
     fused_vec halfvec(512),
     encoder_version text not null,
     text_md5 uuid,
@@ -53,6 +54,8 @@ comment on column cad.space_cad.family is 'Family of the part; follows cad.model
 comment on column cad.space_cad.text_vec is 'Vector of names and descriptions.';
 comment on column cad.space_cad.image_vec is 'Normalised mean of the view vectors.';
 comment on column cad.space_cad.shape_vec is 'Vector of the shape.';
+comment on column cad.space_cad.brep_vec is
+'Vector of the exact faces; null where the file had none, or where the shape is known by them already.';
 comment on column cad.space_cad.fused_vec is
 'All of them in one vector; the one with the index. Null where the encoder makes nothing of the part.';
 comment on column cad.space_cad.encoder_version is 'Encoder that made the vectors.';
@@ -60,12 +63,13 @@ comment on column cad.space_cad.text_md5 is
 'MD5 of the text that was embedded: another one than that of the part means that its text has changed since. Null where '
 'that is not known.';
 
--- In the row, not beside it: a rerank reads four vectors of each of some hundred parts, and each look beside the row
+-- In the row, not beside it: a rerank reads five vectors of each of some hundred parts, and each look beside the row
 -- costs as much as all the rest.
 alter table cad.space_cad
 alter column text_vec set storage main,
 alter column image_vec set storage main,
 alter column shape_vec set storage main,
+alter column brep_vec set storage main,
 alter column fused_vec set storage main;
 
 create table cad.space_cad_default partition of cad.space_cad (primary key (model_id, family)) default;

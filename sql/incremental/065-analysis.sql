@@ -16,6 +16,6 @@ create type cad._analysis as (
 );
 
 comment on type cad._analysis is
-'Answer about one file: an error, or report, files, view pictures, vectors (text, image, shape, fused, ten views) and '
+'Answer about one file: an error, or report, files, view pictures, vectors (text, image, shape, B-rep, fused, ten views) and '
 'B-rep (empty where there is none). '
 'Report and vectors are as the service sent them; converting them may fail, and that is the failure of this file alone.';

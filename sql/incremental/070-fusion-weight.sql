@@ -7,6 +7,7 @@ create table cad.fusion_weight_version (
     text real not null check (text >= 0),
     image real not null check (image >= 0),
     shape real not null check (shape >= 0),
+    brep real not null check (brep >= 0),
     fused real not null check (fused >= 0),
     lexical real not null check (lexical >= 0),
     numbers real not null check (numbers >= 0),
@@ -25,7 +26,7 @@ create table cad.fusion_weight_version (
     made_at timestamptz default pg_catalog.now(),
     made_by name default session_user,
     primary key (query_kind, version),
-    check (text + image + shape + fused + lexical + numbers > 0)
+    check (text + image + shape + brep + fused + lexical + numbers > 0)
 );
 
 comment on table cad.fusion_weight_version is 'Every version of the weights of the rerank, and what was measured of it.';
@@ -34,6 +35,7 @@ comment on column cad.fusion_weight_version.version is 'Counts the versions for 
 comment on column cad.fusion_weight_version.text is 'Weight.';
 comment on column cad.fusion_weight_version.image is 'Weight.';
 comment on column cad.fusion_weight_version.shape is 'Weight.';
+comment on column cad.fusion_weight_version.brep is 'Weight.';
 comment on column cad.fusion_weight_version.fused is 'Weight.';
 comment on column cad.fusion_weight_version.lexical is 'Weight.';
 comment on column cad.fusion_weight_version.numbers is 'Weight.';
@@ -61,18 +63,19 @@ comment on column cad.fusion_weight_version.made_by is 'By whom; null for the de
 -- and a shape by their own kind alone. docs/results/encoders has the measurements, nameless_val.md and rerank.md. The
 -- row multi is a judgement: every kind counts, that of the words most. So is the weight of a boost, as much as numbers.
 insert into cad.fusion_weight_version (
-    query_kind, version, text, image, shape, fused, lexical, numbers, fit, boost, source, made_at, made_by
+    query_kind, version, text, image, shape, brep, fused, lexical, numbers, fit, boost, source, made_at, made_by
 ) values
-('text', 1, 1, 0, 0, 0, 0.5, 0.25, 0, 0.25, 'default', null, null),
-('image', 1, 0, 1, 0, 0, 0, 0, 8, 0.25, 'default', null, null),
-('shape', 1, 0, 0, 1, 0, 0, 0, 8, 0.25, 'default', null, null),
-('multi', 1, 1, 1, 1, 0, 0.5, 0.25, 8, 0.25, 'default', null, null);
+('text', 1, 1, 0, 0, 0, 0, 0.5, 0.25, 0, 0.25, 'default', null, null),
+('image', 1, 0, 1, 0, 0, 0, 0, 0, 8, 0.25, 'default', null, null),
+('shape', 1, 0, 0, 1, 0, 0, 0, 0, 8, 0.25, 'default', null, null),
+('multi', 1, 1, 1, 1, 0, 0, 0.5, 0.25, 8, 0.25, 'default', null, null);
 
 create table cad.fusion_weight (
     query_kind text primary key,
     text real not null,
     image real not null,
     shape real not null,
+    brep real not null,
     fused real not null,
     lexical real not null,
     numbers real not null,
@@ -88,6 +91,7 @@ comment on column cad.fusion_weight.query_kind is 'What the query was: text, ima
 comment on column cad.fusion_weight.text is 'Weight of the cosine with the text vector.';
 comment on column cad.fusion_weight.image is 'Weight of the cosine with the image vector or the best view.';
 comment on column cad.fusion_weight.shape is 'Weight of the cosine with the shape vector.';
+comment on column cad.fusion_weight.brep is 'Weight of the cosine with the vector of the exact faces.';
 comment on column cad.fusion_weight.fused is 'Weight of the cosine with the fused vector.';
 comment on column cad.fusion_weight.lexical is 'Weight of the lexical score.';
 comment on column cad.fusion_weight.numbers is 'Weight of the share of the question''s numbers that the part measures, if it has any.';
@@ -103,6 +107,7 @@ select
     text,
     image,
     shape,
+    brep,
     fused,
     lexical,
     numbers,
@@ -145,10 +150,10 @@ begin
         from cad.fusion_weight_version as v
         where v.query_kind = new.query_kind;
         insert into cad.fusion_weight_version (
-            query_kind, version, text, image, shape, fused, lexical, numbers, fit, boost, source
+            query_kind, version, text, image, shape, brep, fused, lexical, numbers, fit, boost, source
         ) values (
-            new.query_kind, new.version, new.text, new.image, new.shape, new.fused, new.lexical, new.numbers, new.fit,
-            new.boost, 'set by hand'
+            new.query_kind, new.version, new.text, new.image, new.shape, new.brep, new.fused, new.lexical, new.numbers,
+            new.fit, new.boost, 'set by hand'
         );
     end if;
     return new;

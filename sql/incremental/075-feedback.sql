@@ -16,6 +16,7 @@ create table cad.feedback (
     text_vec halfvec,
     image_vec halfvec,
     shape_vec halfvec,
+    brep_vec halfvec,
     fused_vec halfvec,
     primary key (judged_by, question, model_id)
 );
@@ -45,6 +46,7 @@ comment on column cad.feedback.by_view is 'Whether the image vector is compared 
 comment on column cad.feedback.text_vec is 'What the text vectors of parts are compared with.';
 comment on column cad.feedback.image_vec is 'What their image vectors are compared with.';
 comment on column cad.feedback.shape_vec is 'What their shape vectors are compared with.';
+comment on column cad.feedback.brep_vec is 'What the vectors of their exact faces are compared with.';
 comment on column cad.feedback.fused_vec is 'What their fused vectors are compared with; null where words or a part tell.';
 
 select pg_catalog.pg_extension_config_dump('cad.feedback', '');

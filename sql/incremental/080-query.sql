@@ -16,6 +16,7 @@ create type cad._query as (
     text_vec halfvec,
     image_vec halfvec,
     shape_vec halfvec,
+    brep_vec halfvec,
     fused_vec halfvec,
     by_view boolean,
     boost jsonb,

@@ -92,6 +92,8 @@ def test_vectors_of_one_kind_leave_the_others(db: Database, ids: dict[str, str],
     assert stored(db, "text", "shape", "image", "fused")[part] == [[1, 0, 0], [0, 1, 0], None, east_north]
     assert run([part, part], [[0, 1, 0], [0, 0, 1]], "--as", "image").exit_code == 0
     assert stored(db, "text", "image")[part] == [[1, 0, 0], pytest.approx([0, 0.7071, 0.7071], abs=1e-3)]
+    assert run([part], [[0, 0, 1]], "--as", "brep").exit_code == 0
+    assert stored(db, "shape", "brep")[part] == [[0, 1, 0], [0, 0, 1]]
     assert run([part], [[0, 0, 1]], "--as", "fused").exit_code == 0
     assert stored(db, "text", "shape", "fused")[part] == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
     assert db.execute("select count(*) from cad.space_mine_view").fetchone() == (2,)

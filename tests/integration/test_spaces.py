@@ -36,7 +36,7 @@ def test_the_default_space_made_anew_is_the_same(parts: Connection) -> None:
     parts.execute("update cad.space set encoder_version = 'of old' where name = 'cad'")
     parts.execute("update cad.space_cad set encoder_version = 'of old'")
     parts.execute("call cad.reembed('cad', 3)")
-    for kind in ("text", "image", "shape", "fused"):
+    for kind in ("text", "image", "shape", "brep", "fused"):
         [(rows, least)] = parts.execute(
             f"select count(*), min(1 - (n.{kind}_vec <=> o.{kind}_vec)) from cad.space_cad as n"
             " join cad.space_cad_previous as o using (model_id)"
@@ -72,3 +72,22 @@ def test_the_space_of_exact_geometry(parts: Connection) -> None:
             [content, Jsonb({"space": space})],
         ).fetchone()
         assert found == (uri, pytest.approx(1, abs=2e-3))
+
+
+def test_exact_faces_are_a_score_of_their_own(parts: Connection) -> None:
+    """A part is found by the faces of its file, and one that was read from a mesh has none."""
+    faces = dict(
+        parts.execute(
+            "select m.source_uri, s.brep_vec is not null from cad.space_cad as s join cad.model as m using (model_id)"
+        ).fetchall()
+    )
+    assert faces and all(has == uri.endswith(".step") for uri, has in faces.items())
+    [uri, *_] = [uri for uri in faces if uri.endswith(".step")]
+    content = next(SAMPLES.rglob(uri)).read_bytes()
+    [(first, score), (_, second)] = parts.execute(
+        "select m.source_uri, h.score from cad.search_cad_shape(%s, 'step', 2, options => %s) as h"
+        " join cad.model as m using (model_id)",
+        [content, Jsonb({"against": "brep"})],
+    ).fetchall()
+    assert (first, score) == (uri, pytest.approx(1, abs=2e-3))
+    assert second < 0.99

@@ -74,7 +74,7 @@ def shape_points(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer
 
 def shape_brep(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
     misbehave(payloads[0])
-    return {}, [pack_graph(graph_of_areas(float(len(payloads[0]))))]
+    return {}, [pack_graph(graph_of_areas(float(len(payloads[0])))), *shape_points(header, payloads)[1]]
 
 
 def shape_views(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:

@@ -132,6 +132,9 @@ class ScriptedService:
         for content in contents:
             self._misbehave(content)
         rows = [row for row in ("text", "image", "shape") if header[row]]
+        if header["format"] == "step":
+            rows.append("brep")
+            contents.append(b"faces of " + payloads[-1])
         vectors = [vector(content, header.get("dim", DIM)) for content in contents]
         return {"rows": [*rows, "fused"]}, [b"".join([*vectors, vectors[0]])]
 
@@ -143,7 +146,7 @@ class ScriptedService:
             contents |= {f"view {number}": view for number, view in enumerate(views)}
             contents |= {"image": b"".join(views)} if views else {}
             contents |= {"shape": next(bodies)} if part["points"] else {}
-            contents |= {"shape": next(bodies)} if part["brep"] else {}
+            contents |= {"brep" if part["points"] else "shape": next(bodies)} if part["brep"] else {}
             contents |= {"fused": b"".join(contents.values())} if contents else {}
             contents = {} if contents.get("text", b"").startswith(b"nothing") else contents
             rows.append(list(contents))
@@ -190,7 +193,9 @@ class ScriptedService:
         self._misbehave(content)
         if content == b"hang":
             return None
-        vectors = [vector(b"%d" % row + content) for row in range(14)]
+        vectors = [vector(b"%d" % row + content) for row in range(15)]
+        if not content.startswith(b"brep"):
+            vectors[3] = bytes(len(vectors[3]))
         if content == b"no text":
             vectors[0] = bytes(len(vectors[0]))
         if content == b"nan vector":

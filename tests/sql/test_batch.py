@@ -113,7 +113,7 @@ def similarities(db: Database, *arguments: Any) -> dict[tuple[str, str], float]:
     return {(str(left), str(right)): score for left, right, score in rows}
 
 
-@pytest.mark.parametrize("against", ["fused", "text", "image", "shape"])
+@pytest.mark.parametrize("against", ["fused", "text", "image", "shape", "brep"])
 def test_how_alike_parts_are(db: Database, rng: np.random.Generator, against: str) -> None:
     parts: list[Part] = [random_part(rng, number) for number in range(8)]
     ids = insert(db, parts)

@@ -92,14 +92,14 @@ def test_a_question_of_any_kind_is_kept_as_it_can_be_asked_again(db: Database, p
         db.execute(f"select cad.record_feedback(model_id => %s, {arguments})", [parts[0]])
     kept = db.execute(
         "select query_kind, words, like_id::text, encoder_version, by_view, num_nulls(text_vec, image_vec, shape_vec,"
-        " fused_vec) from cad.feedback order by ctid"
+        " brep_vec, fused_vec) from cad.feedback order by ctid"
     ).fetchall()
     assert kept == [
-        ("text", "a bolt", None, None, None, 4),
+        ("text", "a bolt", None, None, None, 5),
         ("image", None, None, "scripted-1", True, 0),
         ("shape", None, None, "scripted-1", False, 0),
         ("shape", None, None, "scripted-1", False, 0),
-        ("shape", None, parts[1], None, None, 4),
+        ("shape", None, parts[1], None, None, 5),
         ("multi", "a bolt", None, "scripted-1", True, 0),
         ("multi", None, None, "scripted-1", False, 0),
     ]

@@ -74,14 +74,20 @@ def test_a_file_becomes_a_part_with_files_views_and_vectors(db: Connection, scri
 
 
 def test_vectors_arrive_in_their_columns(db: Connection, scripted: ScriptedService) -> None:
-    queue(db, b"a bolt")
+    queue(db, b"brep bolt")
     db.execute("call cad.ingest_pending()")
-    stored = db.execute("select text_vec, image_vec, shape_vec, fused_vec from cad.space_cad").fetchone()
+    stored = db.execute("select text_vec, image_vec, shape_vec, brep_vec, fused_vec from cad.space_cad").fetchone()
     views = db.execute("select vec from cad.view order by view").fetchall()
     assert stored is not None
     for row, literal in enumerate([*stored, *(view for (view,) in views)]):
-        expected = struct.unpack("<512f", vector(b"%da bolt" % row))
+        expected = struct.unpack("<512f", vector(b"%dbrep bolt" % row))
         assert json.loads(literal) == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_part_without_exact_faces_has_no_vector_of_them(db: Connection, scripted: ScriptedService) -> None:
+    queue(db, b"a mesh")
+    db.execute("call cad.ingest_pending()")
+    assert db.execute("select brep_vec is null, shape_vec is null from cad.space_cad").fetchone() == (True, False)
 
 
 def test_the_analysis_is_told_the_name_of_the_file(db: Connection, scripted: ScriptedService) -> None:

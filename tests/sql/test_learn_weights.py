@@ -15,9 +15,11 @@ from service_doubles.scripted import ScriptedService
 Database = psycopg.Connection[Any]
 Probe = NDArray[np.float32]
 
-HIDDEN = {"text": 0.5, "image": 4, "shape": 1, "fused": 0, "lexical": 0, "numbers": 0}
+HIDDEN = {"text": 0.5, "image": 4, "shape": 1, "brep": 2, "fused": 0, "lexical": 0, "numbers": 0}
 """What those who judge look at."""
-AS_IT_IS = {"text": 1, "image": 1, "shape": 1, "fused": 0, "lexical": 0.5, "numbers": 0.25, "fit": 8, "boost": 0.25}
+AS_IT_IS = {"text": 1, "image": 1, "shape": 1, "brep": 0, "fused": 0} | {
+    "lexical": 0.5, "numbers": 0.25, "fit": 8, "boost": 0.25,
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -71,7 +73,7 @@ def test_weights_that_judgements_follow_are_found(
     assert found["image"] / found["text"] == pytest.approx(8, rel=0.5)
     untold = ("lexical", "numbers", "fit", "boost")  # no question had words
     assert {name: found[name] for name in untold} == {name: AS_IT_IS[name] for name in untold}
-    assert sum(found[name] for name in ("text", "image", "shape", "fused")) == pytest.approx(3)
+    assert sum(found[name] for name in ("text", "image", "shape", "brep", "fused")) == pytest.approx(3)
     fresh = [unit_vector(rng) for _ in range(20)]
     right = [search(db, probe, 1)[0][0] == search(db, probe, 1, options={"weights": HIDDEN})[0][0] for probe in fresh]
     assert sum(right) >= 17
@@ -169,8 +171,8 @@ def test_weights_set_by_hand_are_a_version_too(db: Database) -> None:
     assert kept == (1, 0.75, "set by hand")
     assert db.execute("select cad.undo_learn_weights('text')").fetchone() == (1,)
     assert weights(db, "text")["lexical"] == 0.5
-    db.execute("insert into cad.fusion_weight (query_kind, text, image, shape, fused, lexical, numbers, fit)"
-               " values ('text', 1, 0, 0, 0, 0.3, 0.25, 0)")  # fmt: skip
+    db.execute("insert into cad.fusion_weight (query_kind, text, image, shape, brep, fused, lexical, numbers, fit)"
+               " values ('text', 1, 0, 0, 0, 0, 0.3, 0.25, 0)")  # fmt: skip
     assert weights(db, "text")["version"] == 3
     for wrong in ("lexical = -1", "text = 0, lexical = 0, numbers = 0"):
         with pytest.raises(psycopg.errors.CheckViolation):
@@ -183,7 +185,8 @@ def test_most_judges_decide(db: Database, parts: dict[str, str], rng: np.random.
     judge(db, parts, rng, 30, HIDDEN)
     db.execute(
         "insert into cad.feedback select 'somebody', question, model_id, false, judged_at, space, query_kind, words,"
-        " like_id, encoder_version, by_view, text_vec, image_vec, shape_vec, fused_vec from cad.feedback limit 1"
+        " like_id, encoder_version, by_view, text_vec, image_vec, shape_vec, brep_vec, fused_vec from cad.feedback"
+        " limit 1"
     )
     with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="only 29 questions"):
         learn(db)

@@ -204,7 +204,7 @@ def test_words_find_a_part_that_the_space_does_not_have(clip: Connection) -> Non
     assert clip.execute("select name from cad.search_cad('late', 1, options => %s)", [weights]).fetchone() == ("late",)
 
 
-@pytest.mark.parametrize("against", ["fused", "text", "image", "shape"])
+@pytest.mark.parametrize("against", ["fused", "text", "image", "shape", "brep"])
 @pytest.mark.parametrize("strategy", ["exact", "hnsw"])
 def test_a_space_may_lack_modalities(clip: Connection, against: str, strategy: str) -> None:
     """A picture encoder makes no shape vectors: the fused ones stand in."""
@@ -218,7 +218,7 @@ def test_a_space_may_lack_modalities(clip: Connection, against: str, strategy: s
     ):
         names = [name for (name,) in clip.execute(f"select name from {call}", [options])]
         assert len(names) == len(set(names)) == (6 if "like" in call else 7), call
-        stand_in = Jsonb({"space": "clip", "against": "fused" if against == "shape" else against})
+        stand_in = Jsonb({"space": "clip", "against": "fused" if against in ("shape", "brep") else against})
         assert names == [name for (name,) in clip.execute(f"select name from {call}", [stand_in])], call
 
 

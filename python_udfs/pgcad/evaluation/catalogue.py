@@ -166,7 +166,7 @@ def _texts(space: CadSpace, reports: Sequence[dict[str, Any]], supposed: Tensor)
 def _store(db: Database, space: CadSpace, gallery: Gallery, number: int, part: _Part, text: Tensor) -> None:
     image, shape, brep = gallery.image[number], gallery.shape[number], gallery.brep[number]
     fused = fuse(space.fusion, text, image, shape, brep)
-    vectors = [json.dumps(vector.tolist()) for vector in (text, image, shape, fused)]
+    vectors = [json.dumps(vector.tolist()) for vector in (text, image, shape, brep, fused)]
     [(queued,)] = db.execute(
         "insert into cad.ingest (source_uri, format, sha256, state, metadata)"
         " values (%s, 'step', %s, 'done', %s) returning ingest_id",
@@ -174,8 +174,8 @@ def _store(db: Database, space: CadSpace, gallery: Gallery, number: int, part: _
     )
     db.execute(
         "with stored as (select cad._store_model(%s, %s) as model_id)"
-        " insert into cad.space_cad (model_id, family, text_vec, image_vec, shape_vec, fused_vec, encoder_version)"
-        " select model_id, %s, %s, %s, %s, %s, %s from stored",
+        " insert into cad.space_cad (model_id, family, text_vec, image_vec, shape_vec, brep_vec, fused_vec,"
+        " encoder_version) select model_id, %s, %s, %s, %s, %s, %s, %s from stored",
         [queued, json.dumps(part.report), part.metadata.get("family", "unclassified"), *vectors, space.version],
     )
 

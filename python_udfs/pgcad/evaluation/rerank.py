@@ -56,8 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     picture, scan = asked.looks[PICTURE], asked.clouds[SCAN]
     own = {"picture": best_view(picture, gallery.views), "scan": scan @ gallery.shape.T}
     others = {
-        "picture": {"text": picture @ text.T, "shape": picture @ gallery.shape.T},
-        "scan": {"text": scan @ text.T, "image": scan @ gallery.image.T},
+        "picture": {"text": picture @ text.T, "shape": picture @ gallery.shape.T, "brep": picture @ gallery.brep.T},
+        "scan": {"text": scan @ text.T, "image": scan @ gallery.image.T, "brep": scan @ gallery.brep.T},
     }
     for kind in own:
         show(kind, queries, own[kind], others[kind], gallery.twins)
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def show(kind: str, targets: Tensor, own: Tensor, others: dict[str, Tensor], twins: Tensor) -> None:
-    """Print recall for the query's own score plus shares of the two other ones, best first."""
+    """Print recall for the query's own score plus shares of the other ones, best first."""
     names = list(others)
     mixes = []
     for shares in product(_SHARES, repeat=len(names)):

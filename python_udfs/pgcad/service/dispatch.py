@@ -10,8 +10,9 @@ import numpy as np
 from pgcad.encoders.encoder import Matrix, mean_direction
 from pgcad.errors import CadError
 from pgcad.geometry.brep_graph import unpack_graph
+from pgcad.geometry.formats import STEP, format_name
 from pgcad.geometry.limits import check_file_size
-from pgcad.service.clouds import asked_clouds
+from pgcad.service.clouds import asked_brep, asked_clouds
 from pgcad.service.desk import DEFAULT_SPACE, Answer, Backend, Desk, Payloads, Request, desk_for
 from pgcad.service.fitting import fit
 from pgcad.service.overlapping import overlap, refine_overlap
@@ -95,7 +96,7 @@ async def embed_multi(header: dict[str, Any], payloads: Payloads, desk: Desk) ->
         if header.get("image"):
             vectors["image"] = _rows(await embed_image({}, [next(files)], desk), desk)[0]
         if header.get("shape"):
-            vectors["shape"] = (await _shapes([next(files)], [header.get("format")], desk))[0]
+            vectors |= await _file(next(files), header.get("format"), desk)
     except StopIteration:
         raise CadError("22023", "fewer files than the header announces") from None
     if not vectors:
@@ -118,7 +119,7 @@ async def embed_parts(header: dict[str, Any], payloads: Payloads, desk: Desk) ->
 
 
 async def analyse(header: dict[str, Any], payloads: Payloads, desk: Desk) -> Answer:
-    """Read one part and embed its text, ten views, shape and B-rep, which counts in the fused vector alone."""
+    """Read one part and embed its text, ten views, shape and B-rep."""
     from pgcad.encoders.text import passage
 
     if desk.open is not desk.backend.default:
@@ -135,9 +136,10 @@ async def analyse(header: dict[str, Any], payloads: Payloads, desk: Desk) -> Ans
     described, brep = not report["description_generated"], unpack_graph(graph) if graph else None
     part = Part(passage(report), described, list(square_views(pixels)), cloud(points), brep)
     [vectors] = await embed_all([part], desk)
-    vectors = {"text": np.zeros(desk.encoder.dim, np.float32), **vectors}  # zeros: of no text
+    nothing = np.zeros(desk.encoder.dim, np.float32)
+    of_part = [vectors.pop(name, nothing) for name in ("text", "image", "shape", "brep", "fused")]
     header_out = {"version": desk.encoder.version, "dim": desk.encoder.dim, "report": report}
-    return header_out, [mesh, points, *pictures, _bytes(np.stack(list(vectors.values()))), graph]
+    return header_out, [mesh, points, *pictures, _bytes(np.stack([*of_part, *vectors.values()])), graph]
 
 
 OPERATIONS: dict[str, Callable[[dict[str, Any], Payloads, Desk], Coroutine[Any, Any, Answer]]] = {
@@ -170,6 +172,18 @@ async def _cached(
     return np.array([known[key] for key in keys], dtype=np.float32).reshape(-1, desk.encoder.dim)
 
 
+async def _file(data: bytes, fmt: Any, desk: Desk) -> dict[str, Matrix]:
+    """The vectors of a file: of its shape, and of its exact faces where it has them and the encoder reads both."""
+    faces: dict[str, Matrix] = {}
+
+    async def compute(missing: list[int]) -> Matrix:
+        return await desk.open.encode("brep", [await asked_brep(data, fmt, desk)])
+
+    if {"points", "brep"} <= desk.encoder.modalities and isinstance(fmt, str) and format_name(fmt) in STEP:
+        faces["brep"] = (await _cached("brep", [data], compute, desk))[0]
+    return {"shape": (await _shapes([data], [fmt], desk))[0], **faces}
+
+
 async def _shapes(files: Payloads, formats: Sequence[Any], desk: Desk) -> Matrix:
     if not all(isinstance(fmt, str) for fmt in formats):
         raise CadError(
@@ -193,7 +207,7 @@ def _shape_embedding(desk: Desk) -> Callable[[list[Request]], Awaitable[Matrix]]
 
     async def by_brep(requests: list[Request]) -> Matrix:
         answers = await desk.backend.geometry("shape_brep", requests)
-        return await desk.open.encode("brep", [unpack_graph(data) for _, [data] in answers])
+        return await desk.open.encode("brep", [unpack_graph(graph) for _, [graph, _] in answers])
 
     async def by_views(requests: list[Request]) -> Matrix:
         vectors = []

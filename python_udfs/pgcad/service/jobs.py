@@ -36,15 +36,17 @@ def shape_points(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer
 
 
 def shape_brep(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:
-    """Payload: a file. Answer: its packed B-rep. Raises CadError 22023 where the format has none."""
+    """Payload: a file. Answer: its packed B-rep, and its points as of `shape_points`. Raises CadError 22023 where the
+    format has none.
+    """
     from pgcad.geometry.brep_graph import pack_graph
     from pgcad.geometry.reading import read
 
-    graph = read(payloads[0], header["format"], with_brep=True).brep
-    if graph is None:
+    part = read(payloads[0], header["format"], with_brep=True)
+    if part.brep is None:
         hint = 'Give a STEP file, or search another space: options {"space": "cad"} reads every format.'
         raise CadError("22023", f"a file of format {header['format']!r} has no boundary representation", hint)
-    return {}, [pack_graph(graph)]
+    return {}, [pack_graph(part.brep), part.points.astype("<f4").tobytes()]
 
 
 def shape_views(header: Mapping[str, Any], payloads: Sequence[bytes]) -> Answer:

@@ -68,9 +68,10 @@ async def stored_part(announced: dict[str, Any], files: Iterator[bytes], desk: D
 
 
 async def embed_all(parts: Sequence[Part], desk: Desk) -> list[dict[str, Matrix]]:
-    """The vectors of each part by name: text, image, shape, fused, view 0 …, as far as the encoder makes them.
+    """The vectors of each part by name: text, image, shape, brep, fused, view 0 …, as far as the encoder makes them.
 
-    The shape is that of the points; of an encoder without them, that of the B-rep; without either, the pictures.
+    The shape is that of the points; of an encoder without them, that of the B-rep; without either, the pictures. The
+    B-rep stands under its own name where it is not the shape.
     The text of a part that nobody described is what the encoder supposes, together with its name.
     """
     takes = desk.encoder.modalities
@@ -100,10 +101,9 @@ def _named(texts: Matrix, views: Matrix, points: Matrix, brep: Matrix, encoder: 
     given = {"text": text, "image": drawn, "shape": _first(points), "brep": _first(brep)}
     if all(vector is None for vector in given.values()):
         return {}
-    shape = given["shape"]
+    named = {**given, "fused": encoder.fuse(**given)}
     if "points" not in encoder.modalities:
-        shape = given["brep"] if "brep" in encoder.modalities else drawn
-    named = {"text": given["text"], "image": drawn, "shape": shape, "fused": encoder.fuse(**given)}
+        named |= {"shape": given["brep"] if "brep" in encoder.modalities else drawn, "brep": None}
     named |= {f"view {number}": view for number, view in enumerate(views)}
     return {name: vector for name, vector in named.items() if vector is not None}
 

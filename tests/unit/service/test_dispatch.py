@@ -63,31 +63,35 @@ def test_a_large_request_is_worked_on_in_chunks(backend: InlineBackend, space: T
 def test_a_query_of_several_parts_names_its_rows(backend: InlineBackend) -> None:
     header = {"text": "nut", "image": True, "shape": True, "format": "step"}
     answer = ask(backend, "embed_multi", header, b"picture", b"file")
-    assert answer[0]["rows"] == ["text", "image", "shape", "fused"]
-    text, image, shape, fused = rows(answer)
-    np.testing.assert_allclose(fused, backend.default.encoder.fuse(text, image, shape), rtol=1e-6)
-    without_text = ask(backend, "embed_multi", {"image": False, "shape": True, "format": "step"}, b"file")
-    assert without_text[0]["rows"] == ["shape", "fused"]
-    np.testing.assert_array_equal(rows(without_text)[0], shape)
+    assert answer[0]["rows"] == ["text", "image", "shape", "brep", "fused"]
+    text, image, shape, brep, fused = rows(answer)
+    np.testing.assert_array_equal(brep, vector_of(jobs.graph_of_areas(4.0).area_mm2.tobytes()))
+    np.testing.assert_allclose(fused, backend.default.encoder.fuse(text, image, shape, brep), rtol=1e-6)
+    without_text = ask(backend, "embed_multi", {"image": False, "shape": True, "format": "stp"}, b"file")
+    assert without_text[0]["rows"] == ["shape", "brep", "fused"]
+    np.testing.assert_array_equal(rows(without_text)[:2], [shape, brep])
+    mesh = ask(backend, "embed_multi", {"image": False, "shape": True, "format": "stl"}, b"file")
+    assert mesh[0]["rows"] == ["shape", "fused"]
 
 
-def test_an_analysis_carries_fourteen_vectors_after_the_artifacts(backend: InlineBackend) -> None:
+def test_an_analysis_carries_fifteen_vectors_after_the_artifacts(backend: InlineBackend) -> None:
     header, payloads = ask(backend, "analyse", {"format": "step"}, b"part")
     assert header["report"]["name"] == "part"
     assert (payloads[0], payloads[2]) == (b"mesh", b"silhouettes")
     assert len(payloads) == 1 + 1 + 1 + 1 + 10 + 1 + 1
     matrix = rows((header, payloads), -2)
-    assert matrix.shape == (14, DIM)
-    views = matrix[4:].mean(axis=0)
+    assert matrix.shape == (15, DIM)
+    assert not matrix[3].any()  # it has no B-rep
+    views = matrix[5:].mean(axis=0)
     np.testing.assert_allclose(matrix[1], views / np.linalg.norm(views), rtol=1e-5)
 
 
 def test_a_boundary_representation_counts_in_the_fused_vector_and_is_kept(backend: InlineBackend) -> None:
     answer = ask(backend, "analyse", {"format": "step"}, b"with brep")
-    text, image, shape, fused = rows(answer, -2)[:4]
+    text, image, shape, brep, fused = rows(answer, -2)[:5]
     assert answer[1][-1] == GRAPH
     assert ask(backend, "analyse", {"format": "step"}, b"without")[1][-1] == b""
-    brep = vector_of(jobs.graph_of_areas(1.0, 2.0).area_mm2.tobytes())
+    np.testing.assert_array_equal(brep, vector_of(jobs.graph_of_areas(1.0, 2.0).area_mm2.tobytes()))
     np.testing.assert_allclose(fused, backend.default.encoder.fuse(text, image, shape, brep), rtol=1e-6)
     assert not np.allclose(fused, backend.default.encoder.fuse(text, image, shape))
 
@@ -99,7 +103,7 @@ def test_stored_parts_get_the_vectors_that_their_analysis_made(backend: InlineBa
     text, described = passage(header["report"]), not header["report"]["description_generated"]
     part = {"text": text, "described": described, "views": 10, "points": True, "brep": True}
     again = ask(backend, "embed_parts", {"parts": [part, {}, part]}, *[*views, points, GRAPH] * 2)
-    names = ["text", "image", "shape", "fused", *(f"view {number}" for number in range(10))]
+    names = ["text", "image", "shape", "brep", "fused", *(f"view {number}" for number in range(10))]
     assert again[0] == {"version": "cad-tiny", "dim": DIM, "rows": [names, [], names]}
     np.testing.assert_allclose(rows(again), np.vstack([analysed, analysed]), rtol=1e-5)
 
@@ -116,12 +120,11 @@ def test_what_nobody_said_of_a_part_is_supposed(
     backend: InlineBackend, metadata: dict[str, str], said: bytes | None
 ) -> None:
     answer = ask(backend, "analyse", {"format": "step", "metadata": metadata}, b"with brep")
-    text, image, shape, fused = rows(answer, -2)[:4]
+    text, image, shape, brep, fused = rows(answer, -2)[:5]
     supposed = backend.default.encoder.suppose_text(image, shape, None)
     assert supposed is not None
     expected = supposed if said is None else supposed + vector_of(said)
     np.testing.assert_allclose(text, expected / np.linalg.norm(expected), rtol=1e-5)
-    brep = vector_of(jobs.graph_of_areas(1.0, 2.0).area_mm2.tobytes())
     np.testing.assert_allclose(fused, backend.default.encoder.fuse(text, image, shape, brep), rtol=1e-5)
 
 
@@ -135,7 +138,7 @@ def test_where_nothing_is_said_and_nothing_supposed_there_is_no_text(monkeypatch
     backend = InlineBackend(TinySpace(supposes=False))
     monkeypatch.setattr(backend, "_jobs", jobs.JOBS)
     header = {"format": "step", "metadata": {"name": "4-711 B"}}
-    text, image, shape, fused = rows(ask(backend, "analyse", header, b"part"), -2)[:4]
+    text, image, shape, _, fused = rows(ask(backend, "analyse", header, b"part"), -2)[:5]
     assert not text.any()
     np.testing.assert_allclose(fused, backend.default.encoder.fuse(None, image, shape), rtol=1e-5)
 
@@ -143,7 +146,7 @@ def test_where_nothing_is_said_and_nothing_supposed_there_is_no_text(monkeypatch
 def test_of_a_part_only_what_is_known_is_embedded(backend: InlineBackend, space: TinySpace) -> None:
     parts = [{"text": "nut"}, {"text": "", "points": True}, {"text": None, "brep": True}]
     answer = ask(backend, "embed_parts", {"parts": parts}, CLOUD, GRAPH)
-    assert answer[0]["rows"] == [["text", "fused"], ["shape", "fused"], ["fused"]]
+    assert answer[0]["rows"] == [["text", "fused"], ["shape", "fused"], ["brep", "fused"]]
     np.testing.assert_array_equal(rows(answer)[0], vector_of(b"nut"))
 
 

@@ -35,6 +35,13 @@ def test_a_file_that_was_searched_with_is_not_read_again(backend: InlineBackend,
     assert [name for name, _ in counting.calls] == ["shape_points", "fits", "cloud_points", "fits"]
 
 
+def test_a_step_file_is_read_once_for_its_faces_and_its_points(backend: InlineBackend, counting: CountingJobs) -> None:
+    for _ in range(2):
+        ask(backend, "embed_multi", {"shape": True, "format": "step"}, b"five!")
+    ask(backend, "fit", {"format": "step"}, b"five!", points(5))
+    assert [name for name, _ in counting.calls] == ["shape_brep", "fits"]
+
+
 def test_the_same_bytes_in_another_format_are_another_file(backend: InlineBackend, counting: CountingJobs) -> None:
     for header in ({"format": "stl"}, {"format": "ply"}, {}):
         ask(backend, "fit", header, b"five!", points(5))

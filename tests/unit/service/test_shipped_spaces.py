@@ -41,7 +41,7 @@ def test_a_stored_part_gets_the_vectors_of_its_analysis(backend: InlineBackend, 
     part, files = stored(analysed)
     header, [made] = ask(backend, "embed_parts", {"parts": [part] * 2}, *files, *files)
     assert header["version"] == analysed[0]["version"]
-    cosines = (rows(made).reshape(2, 14, 512) * rows(analysed[1][-2])).sum(2)
+    cosines = (rows(made).reshape(2, 15, 512) * rows(analysed[1][-2])).sum(2)
     assert cosines.min() > 0.999
 
 

@@ -16,7 +16,7 @@ DIM = 512
 FAMILIES = ("bolt", "nut", "washer", "bearing")
 MATERIALS = ("steel", "brass", None)
 VERSION = "known-1"
-MODALITIES = ("text", "image", "shape", "brep", "fused")
+MODALITIES = ("text", "image", "shape", "fused", "brep")
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,12 @@ def unit_vector(rng: np.random.Generator) -> NDArray[np.float32]:
 
 def random_part(rng: np.random.Generator, number: int) -> Part:
     """A part in which everything is drawn; one in five lacks its text, its image or its B-rep vector."""
-    vectors: dict[str, NDArray[np.float32] | None] = {modality: unit_vector(rng) for modality in MODALITIES}
-    for modality in ("text", "image", "brep"):
+    vectors: dict[str, NDArray[np.float32] | None] = {modality: unit_vector(rng) for modality in MODALITIES[:-1]}
+    for modality in ("text", "image"):
         if rng.random() < 0.2:
             vectors[modality] = None
+    [faces] = rng.spawn(1)
+    vectors["brep"] = None if faces.random() < 0.2 else unit_vector(faces)
     family = FAMILIES[rng.integers(len(FAMILIES))]
     across, length = sorted((8.0, float(rng.uniform(5, 60))))
     return Part(
@@ -91,7 +93,7 @@ def insert(db: psycopg.Connection[Any], parts: Sequence[Part]) -> dict[str, str]
             if part.vectors["fused"] is not None:
                 vectors = [None if v is None else HalfVector(v).to_text() for v in map(part.vectors.get, MODALITIES)]
                 cursor.execute(
-                    "insert into cad.space_cad (model_id, family, text_vec, image_vec, shape_vec, brep_vec, fused_vec,"
+                    "insert into cad.space_cad (model_id, family, text_vec, image_vec, shape_vec, fused_vec, brep_vec,"
                     " encoder_version) values (%s, %s, %s, %s, %s, %s, %s, %s)",
                     [ids[part.number], part.family, *vectors, VERSION],
                 )

@@ -214,7 +214,7 @@ def test_a_load_of_nothing_or_of_another_encoder_is_refused(db: Database, parts:
         db.execute("call cad.finish_load('cad')")
     with pytest.raises(psycopg.errors.ForeignKeyViolation):
         db.execute("insert into cad.space_cad_staged values (gen_random_uuid(), 'x', encoder_version => 'x')"
-                   .replace(", encoder_version => 'x'", ", null, null, null, null, 'x'"))  # fmt: skip
+                   .replace(", encoder_version => 'x'", ", null, null, null, null, null, 'x'"))  # fmt: skip
 
 
 @pytest.mark.usefixtures("staged")

@@ -1,4 +1,4 @@
-"""What somebody who looks for a part may hold in hands: a picture, a drawing, another file of it, a scan.
+"""What somebody who looks for a part may hold in hands: a picture, a drawing, other files of it, a scan.
 
 Made from the part's own STEP file with random numbers that are drawn anew in every run.
 """
@@ -14,10 +14,16 @@ from random import Random
 import numpy as np
 import trimesh
 from numpy.typing import NDArray
+from OCP.BRepBuilderAPI import BRepBuilderAPI_Transform
+from OCP.gp import gp_Trsf
+from OCP.TopoDS import TopoDS_Shape
 
 from pgcad.corpus.clouds import facing, noisy, random_rotation
 from pgcad.corpus.records import random_look, random_view
 from pgcad.geometry.analyse import cloud_points
+from pgcad.geometry.brep import brep_graph
+from pgcad.geometry.brep_graph import BrepGraph
+from pgcad.geometry.faces import faces_of
 from pgcad.geometry.reading import read
 from pgcad.geometry.sampling import sample_surface
 from pgcad.geometry.step import read_step
@@ -35,12 +41,15 @@ _METRES = ("glb",)
 
 @dataclass(frozen=True)
 class Probe:
-    """Pictures uint8 (224, 224, 3); clouds float32 (2048, 6) in mm by the names of SHAPE_PROBES; a scan of one side."""
+    """Pictures uint8 (224, 224, 3); clouds float32 (2048, 6) in mm by the names of SHAPE_PROBES; a scan of one side;
+    the exact faces of the part, turned.
+    """
 
     picture: NDArray[np.uint8]
     drawing: NDArray[np.uint8]
     clouds: dict[str, NDArray[np.float32]]
     scan: NDArray[np.float32]
+    brep: BrepGraph
 
 
 def probes(files: Sequence[Path], seed: int, workers: int) -> Iterator[Probe]:
@@ -54,7 +63,8 @@ def probe(file: Path, seed: str) -> Probe:
     """A probe of one STEP file; the same for the same seed. Raises CadError as reading does."""
     rng = Random(seed)
     data = file.read_bytes()
-    surface = tessellate(read_step(data))
+    model = read_step(data)
+    surface = tessellate(model)
     coarse = tessellate(read_step(data), rng.uniform(*COARSER))
     view = [random_view(rng)]
     clouds = [
@@ -68,14 +78,26 @@ def probe(file: Path, seed: str) -> Probe:
         drawing=render(surface, view, look=DRAWING)[0],
         clouds=dict(zip(SHAPE_PROBES, clouds, strict=True)),
         scan=_scan(turned(surface, rng), rng),
+        brep=brep_graph(faces_of(_turned_solid(model.shape, rng))),
     )
 
 
 def turned(surface: Surface, rng: Random) -> Surface:
     """The surface in a random orientation (uniform on SO(3)) and place."""
-    rotation = random_rotation(rng)
-    shift = [rng.uniform(-50, 50) for _ in range(3)]
-    return replace(surface, vertices_mm=rotation.apply(surface.vertices_mm) + shift)
+    rotation, shift_mm = random_rotation(rng), _random_place_mm(rng)
+    return replace(surface, vertices_mm=rotation.apply(surface.vertices_mm) + shift_mm)
+
+
+def _turned_solid(shape: TopoDS_Shape, rng: Random) -> TopoDS_Shape:
+    """The same of exact geometry."""
+    rotation, shift_mm = random_rotation(rng).as_matrix(), _random_place_mm(rng)
+    move = gp_Trsf()
+    move.SetValues(*np.column_stack([rotation, shift_mm]).flatten().tolist())
+    return BRepBuilderAPI_Transform(shape, move, True).Shape()
+
+
+def _random_place_mm(rng: Random) -> list[float]:
+    return [rng.uniform(-50, 50) for _ in range(3)]
 
 
 def _probe_of(job: tuple[Path, str]) -> Probe:

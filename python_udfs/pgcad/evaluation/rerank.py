@@ -3,8 +3,8 @@
     python -m pgcad.evaluation.rerank --split FILE --models FOLDER
 
 Queries are pictures, files and scans of the validation rows; the gallery is every validation and training row with its
-caption. Prints recall for each mix of scores, best first, the mix that cad.learn_weights would learn from them, and
-recall for each weight of the second look.
+caption. Prints recall for each mix of scores, best first, the mix that cad.learn_weights would learn from them, what
+exact faces add to the points of a file, and recall for each weight of the second look.
 """
 
 from __future__ import annotations
@@ -22,16 +22,19 @@ from pgcad.cache import cache_folder
 from pgcad.corpus.kicad import prepared_rows
 from pgcad.corpus.split import Row, read_split
 from pgcad.encoders.space import CadSpace
-from pgcad.evaluation.gallery import encode_gallery
+from pgcad.evaluation.gallery import Gallery, encode_gallery
 from pgcad.evaluation.outline_look import look_at_outlines
-from pgcad.evaluation.probes import probes
+from pgcad.evaluation.probes import SHAPE_PROBES, probes
 from pgcad.evaluation.ranking import ranks_of, recall
 from pgcad.evaluation.second_look import SecondLook, look_again
-from pgcad.evaluation.tasks import PICTURE, SCAN, best_view, encode_probes
+from pgcad.evaluation.tasks import PICTURE, SCAN, Questions, best_view, encode_probes
 from pgcad.training.rerank_weights import Judged, learn
 
 _SHARES = (0.0, 0.1, 0.25, 0.5, 1.0)
 _CANDIDATES = 200
+_FACE_WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
+_RETRIANGULATED = SHAPE_PROBES[1]
+_ALIKE = 10
 _FIT_WEIGHTS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 
@@ -62,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for kind in own:
         show(kind, queries, own[kind], others[kind], gallery.twins)
         show_learned(kind, queries, own[kind], others[kind], gallery.twins)
+    show_faces(queries, asked, gallery)
     for name, vectors in asked.looks.items():
         scores, pictures = best_view(vectors, gallery.views), list(asked.pictures[name])
         looks = look_at_outlines(scores, pictures, gallery, options.workers, _FIT_WEIGHTS)
@@ -102,6 +106,31 @@ def show_learned(kind: str, targets: Tensor, own: Tensor, others: dict[str, Tens
     print(f"| {kind} query: learned weights of own, {', '.join(others)} | R@1 before | R@1 | gain in MRR, 95 % |")
     print("|---|---|---|---|")
     print(f"| {mix} | {learned.r1_before:.3f} | {learned.r1:.3f} | {gain.low:.3f} to {gain.high:.3f} |\n", flush=True)
+
+
+def show_faces(targets: Tensor, asked: Questions, gallery: Gallery) -> None:
+    """Print what the exact faces of a part, turned, add to the points of a file of it that has other triangles: recall
+    among all parts and among those of its series; and how many of the ten parts most like one are of its series.
+    """
+    series = torch.from_numpy(np.unique([row.series for row in gallery.rows], return_inverse=True)[1])
+    related = series.unsqueeze(0) == series[targets].unsqueeze(1)
+    related_others = related.scatter(1, targets.unsqueeze(1), value=False)
+    some = related_others.sum(1) > 0
+    print("| a STEP file: weight of its faces | R@1 | R@1 among its series | ten most alike of its series |")
+    print("|---|---|---|---|")
+    for weight in _FACE_WEIGHTS:
+        scores = asked.clouds[_RETRIANGULATED] @ gallery.shape.T + weight * (asked.breps @ gallery.brep.T)
+        within = scores.masked_fill(~related, -torch.inf)[some]
+        alike = gallery.shape[targets] @ gallery.shape.T + weight * (gallery.brep[targets] @ gallery.brep.T)
+        nearest = alike.scatter(1, targets.unsqueeze(1), value=-torch.inf).topk(_ALIKE, dim=1).indices
+        hits = related_others.gather(1, nearest).sum(1) / related_others.sum(1).clamp(1, _ALIKE)
+        figures = (
+            recall(ranks_of(scores, targets, gallery.twins), 1),
+            recall(ranks_of(within, targets[some], gallery.twins), 1),
+            float(hits[some].mean()),
+        )
+        print(f"| {weight:g} | {' | '.join(f'{figure:.3f}' for figure in figures)} |")
+    print(flush=True)
 
 
 def show_fit(name: str, targets: Tensor, looks: Sequence[SecondLook], twins: Tensor) -> None:

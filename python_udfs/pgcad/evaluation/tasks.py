@@ -41,13 +41,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Questions:
-    """Vectors (n, dim) of what is asked for the gallery's parts `rows` (n,); those of clouds by their names, and the
-    clouds (n, 2048, 6) and pictures (n, 224, 224, 3) themselves.
+    """Vectors (n, dim) of what is asked for the gallery's parts `rows` (n,); those of clouds by their names; of exact
+    faces; and the clouds (n, 2048, 6) and pictures (n, 224, 224, 3) themselves.
     """
 
     rows: Tensor
     looks: dict[str, Tensor]
     clouds: dict[str, Tensor]
+    breps: Tensor
     points: dict[str, NDArray[np.float32]]
     pictures: dict[str, NDArray[np.uint8]]
 
@@ -77,18 +78,20 @@ def text_tasks(space: CadSpace, gallery: Gallery, rows: Tensor, rng: Random) -> 
 
 def encode_probes(space: CadSpace, rows: Tensor, probes: Iterable[Probe]) -> Questions:
     """Vectors of what the probes hold."""
-    looks, pictures, clouds, points = [], [], [], []
+    looks, pictures, clouds, breps, points = [], [], [], [], []
     for done, probe in enumerate(probes, 1):
         pictures.append(np.stack([probe.picture, probe.drawing]))
         looks.append(space.embed_image(list(pictures[-1])))
         points.append(np.stack([*(probe.clouds[name] for name in SHAPE_PROBES), probe.scan]))
         clouds.append(space.embed_points(points[-1]))
+        breps.append(space.embed_brep([probe.brep]))
         if done % 100 == 0:
             print(f"questions {done}/{len(rows)}", flush=True)
     return Questions(
         rows,
         dict(zip(LOOKS, torch.from_numpy(np.stack(looks, 1)), strict=True)),
         dict(zip((*SHAPE_PROBES, SCAN), torch.from_numpy(np.stack(clouds, 1)), strict=True)),
+        torch.from_numpy(np.concatenate(breps)),
         dict(zip((*SHAPE_PROBES, SCAN), np.stack(points, 1), strict=True)),
         dict(zip(LOOKS, np.stack(pictures, 1), strict=True)),
     )

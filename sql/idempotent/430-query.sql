@@ -1,6 +1,7 @@
 -- From what was asked to a cad._query: its words as lexical terms, and the vector that each stored modality is
 -- compared with. A modality that the question does not have is compared with the fused vector of the question, but for
--- the texts of parts where a picture and a file were asked for: vectors of texts lie apart from theirs.
+-- the texts of parts where a picture and a file were asked for: vectors of texts lie apart from theirs; and for the
+-- exact faces of parts where the question has none: they tell nothing then (docs/results/encoders/rerank.md).
 
 create or replace function cad._stored_space(name text)
 returns cad.space
@@ -167,7 +168,6 @@ begin
     end if;
     asked.image_vec := coalesce(asked.image_vec, asked.fused_vec);
     asked.shape_vec := coalesce(asked.shape_vec, asked.fused_vec);
-    asked.brep_vec := coalesce(asked.brep_vec, asked.fused_vec);
     return asked;
 end
 $$;

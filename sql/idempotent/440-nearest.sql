@@ -218,10 +218,12 @@ begin
             from cad._matching($2) as m
             left join %1$s as s
                 on s.model_id = m.model_id and case when $4 then s.family else s.family || '' end = m.family
-            order by coalesce(s.%2$I <=> ($1).%2$I, s.fused_vec <=> ($1).fused_vec) + 0.0, m.model_id
+            order by
+                coalesce(s.%2$I <=> ($1).%2$I, s.%3$I <=> ($1).%3$I, s.fused_vec <=> ($1).fused_vec) + 0.0,
+                m.model_id
             limit $3
         )
-    $query$, asked.vectors, modality || '_vec')
+    $query$, asked.vectors, modality || '_vec', case modality when 'brep' then 'shape_vec' else modality || '_vec' end)
     into found
     using asked, filters, most, cad._sees_partitions(asked.vectors);
     return found;
@@ -229,8 +231,8 @@ end
 $$;
 
 comment on function cad._nearest_exact(text, cad._query, jsonb, int) is
-'The matching parts nearest to a question in one modality, every one compared as the rerank does it: the fused vectors '
-'stand in where a part lacks its own, parts without vectors come last. Null for all.';
+'The matching parts nearest to a question in one modality, every one compared as the rerank does it: other vectors '
+'stand in where a part lacks its own, parts without any come last. Null for all.';
 
 create or replace function cad._is_short(nearest uuid[], most int, filters jsonb)
 returns boolean

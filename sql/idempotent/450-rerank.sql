@@ -1,7 +1,7 @@
 -- The rerank: every candidate gets its exact scores, and their weighted mean decides. Where a part lacks a vector of
--- some modality, the cosine with its fused vector stands in; the cosine with a zero vector is no number and counts as
--- none. The part that was asked for by its number comes first: its own, or an alias that has a digit, because the names
--- of byte-identical files are aliases too.
+-- some modality, the cosine with its fused vector stands in, for that of its exact faces the one of its points; the
+-- cosine with a zero vector is no number and counts as none. The part that was asked for by its number comes first: its
+-- own, or an alias that has a digit, because the names of byte-identical files are aliases too.
 
 create or replace function cad._cosines(parts uuid[], families text[], asked cad._query)
 returns table (
@@ -144,7 +144,7 @@ begin
         coalesce(s.text_score, s.fused_score, 0),
         coalesce(s.image_score, s.fused_score, 0),
         coalesce(s.shape_score, s.fused_score, 0),
-        coalesce(s.brep_score, s.fused_score, 0),
+        coalesce(s.brep_score, s.shape_score, s.fused_score, 0),
         coalesce(s.lexical_score, 0)::double precision,
         coalesce(s.number_score, 0)::double precision,
         coalesce(s.boost_score, 0)

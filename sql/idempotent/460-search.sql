@@ -44,6 +44,9 @@ begin
     if asked.text_vec is null then
         weights := weights || jsonb '{"text": 0}';
     end if;
+    if asked.brep_vec is null and options #> '{weights,brep}' is null then
+        weights := weights || jsonb '{"brep": 0}';
+    end if;
     if asked.words is null then
         weights := weights || jsonb '{"lexical": 0}';
     end if;
@@ -112,6 +115,7 @@ begin
     asked := cad._ask(space, query, image, file, format, points, part, v);
     asked.boost := cad._wanted(options -> 'boost');
     weights := cad._weights(asked, options);
+    asked.brep_vec := coalesce(asked.brep_vec, asked.fused_vec); -- where options want it all the same
     if image is null and file is null and points is null then
         weights := weights || jsonb '{"fit": 0}';
     end if;

@@ -100,7 +100,13 @@ begin
     return query
     select array[
         (s.model_id = any(relevant))::int,
-        s.text, s.image, s.shape, s.brep, s.fused, s.lexical, s.numbers
+        case when asked.text_vec is not null then s.text else 0 end, -- as cad._weights has it
+        s.image,
+        s.shape,
+        case when asked.brep_vec is not null then s.brep else 0 end,
+        s.fused,
+        s.lexical,
+        s.numbers
     ]::real[]
     from cad._scores(
         array(

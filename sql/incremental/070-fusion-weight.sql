@@ -60,15 +60,16 @@ comment on column cad.fusion_weight_version.made_at is 'When; null for the defau
 comment on column cad.fusion_weight_version.made_by is 'By whom; null for the defaults.';
 
 -- A text is best ranked by what was said of the parts, or is supposed to have been, by words and by numbers; a picture
--- and a shape by their own kind alone. docs/results/encoders has the measurements, nameless_val.md and rerank.md. The
--- row multi is a judgement: every kind counts, that of the words most. So is the weight of a boost, as much as numbers.
+-- by its own kind alone, a shape by its points and its exact faces, as far as both have any. docs/results/encoders has
+-- the measurements, nameless_val.md and rerank.md. The row multi is a judgement: every kind counts, that of the words
+-- most. So is the weight of a boost, as much as numbers.
 insert into cad.fusion_weight_version (
     query_kind, version, text, image, shape, brep, fused, lexical, numbers, fit, boost, source, made_at, made_by
 ) values
 ('text', 1, 1, 0, 0, 0, 0, 0.5, 0.25, 0, 0.25, 'default', null, null),
 ('image', 1, 0, 1, 0, 0, 0, 0, 0, 8, 0.25, 'default', null, null),
-('shape', 1, 0, 0, 1, 0, 0, 0, 0, 8, 0.25, 'default', null, null),
-('multi', 1, 1, 1, 1, 0, 0, 0.5, 0.25, 8, 0.25, 'default', null, null);
+('shape', 1, 0, 0, 1, 1, 0, 0, 0, 8, 0.25, 'default', null, null),
+('multi', 1, 1, 1, 1, 1, 0, 0.5, 0.25, 8, 0.25, 'default', null, null);
 
 create table cad.fusion_weight (
     query_kind text primary key,
@@ -91,7 +92,7 @@ comment on column cad.fusion_weight.query_kind is 'What the query was: text, ima
 comment on column cad.fusion_weight.text is 'Weight of the cosine with the text vector.';
 comment on column cad.fusion_weight.image is 'Weight of the cosine with the image vector or the best view.';
 comment on column cad.fusion_weight.shape is 'Weight of the cosine with the shape vector.';
-comment on column cad.fusion_weight.brep is 'Weight of the cosine with the vector of the exact faces.';
+comment on column cad.fusion_weight.brep is 'Weight of the cosine with the vector of the exact faces, if the question has any.';
 comment on column cad.fusion_weight.fused is 'Weight of the cosine with the fused vector.';
 comment on column cad.fusion_weight.lexical is 'Weight of the lexical score.';
 comment on column cad.fusion_weight.numbers is 'Weight of the share of the question''s numbers that the part measures, if it has any.';

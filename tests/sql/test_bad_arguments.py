@@ -139,7 +139,7 @@ def test_sql_null_means_no_filters_and_no_options(db: Database, part: str) -> No
 
 
 def test_weights_that_leave_nothing(db: Database, part: str) -> None:
-    weights = {"weights": {"text": 0, "image": 0, "shape": 0, "lexical": 1}}
+    weights = {"weights": {"text": 0, "image": 0, "shape": 0, "brep": 0, "lexical": 1}}
     assert refusal(db, "cad.search_cad_like(%s, options => %s)", part, Jsonb(weights))[0] == "22023"
 
 

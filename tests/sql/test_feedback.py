@@ -96,12 +96,12 @@ def test_a_question_of_any_kind_is_kept_as_it_can_be_asked_again(db: Database, p
     ).fetchall()
     assert kept == [
         ("text", "a bolt", None, None, None, 5),
-        ("image", None, None, "scripted-1", True, 0),
+        ("image", None, None, "scripted-1", True, 1),  # a question without exact faces
         ("shape", None, None, "scripted-1", False, 0),
-        ("shape", None, None, "scripted-1", False, 0),
+        ("shape", None, None, "scripted-1", False, 1),
         ("shape", None, parts[1], None, None, 5),
-        ("multi", "a bolt", None, "scripted-1", True, 0),
-        ("multi", None, None, "scripted-1", False, 0),
+        ("multi", "a bolt", None, "scripted-1", True, 1),
+        ("multi", None, None, "scripted-1", False, 1),
     ]
     db.execute("delete from cad.model where part_number = 'P-1'")
     assert db.execute("select count(*) from cad.feedback where like_id is not null").fetchone() == (0,)

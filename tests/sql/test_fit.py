@@ -14,6 +14,8 @@ from service_doubles.scripted import ScriptedService
 
 Connection = psycopg.Connection[Any]
 SHAPE = "cad.search_cad_shape('a file', 'step', k => %s, options => %s)"
+OTHERS = 2
+"""Weights of its points and of its exact faces."""
 
 
 @pytest.fixture
@@ -32,7 +34,7 @@ def asked(scripted: ScriptedService) -> list[dict[str, Any]]:
 
 
 def mixed(score: float, fit: float) -> Any:
-    return pytest.approx((score + FIT_WEIGHT * fit) / (1 + FIT_WEIGHT), abs=1e-5)
+    return pytest.approx((OTHERS * score + FIT_WEIGHT * fit) / (OTHERS + FIT_WEIGHT), abs=1e-5)
 
 
 def test_what_fits_comes_first(parts: Connection, scripted: ScriptedService) -> None:

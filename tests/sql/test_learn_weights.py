@@ -15,9 +15,9 @@ from service_doubles.scripted import ScriptedService
 Database = psycopg.Connection[Any]
 Probe = NDArray[np.float32]
 
-HIDDEN = {"text": 0.5, "image": 4, "shape": 1, "brep": 2, "fused": 0, "lexical": 0, "numbers": 0}
+HIDDEN = {"text": 0.5, "image": 4, "shape": 1, "fused": 0, "lexical": 0, "numbers": 0}
 """What those who judge look at."""
-AS_IT_IS = {"text": 1, "image": 1, "shape": 1, "brep": 0, "fused": 0} | {
+AS_IT_IS = {"text": 1, "image": 1, "shape": 1, "brep": 1, "fused": 0} | {
     "lexical": 0.5, "numbers": 0.25, "fit": 8, "boost": 0.25,
 }  # fmt: skip
 
@@ -71,9 +71,9 @@ def test_weights_that_judgements_follow_are_found(
     assert found == {name: learned[name] for name in found}
     assert found["image"] / found["shape"] == pytest.approx(4, rel=0.25)
     assert found["image"] / found["text"] == pytest.approx(8, rel=0.5)
-    untold = ("lexical", "numbers", "fit", "boost")  # no question had words
+    untold = ("brep", "lexical", "numbers", "fit", "boost")  # no question had exact faces or words
     assert {name: found[name] for name in untold} == {name: AS_IT_IS[name] for name in untold}
-    assert sum(found[name] for name in ("text", "image", "shape", "brep", "fused")) == pytest.approx(3)
+    assert sum(found[name] for name in ("text", "image", "shape", "fused")) == pytest.approx(3)
     fresh = [unit_vector(rng) for _ in range(20)]
     right = [search(db, probe, 1)[0][0] == search(db, probe, 1, options={"weights": HIDDEN})[0][0] for probe in fresh]
     assert sum(right) >= 17

@@ -30,11 +30,17 @@ def ids(db: Database, parts: list[Part]) -> dict[str, str]:
 
 
 def cosine(part: Part, modality: str, probe: Any) -> float:
-    """Cosine of a part's vector with the probe; the fused vector stands in for one that is missing."""
-    vector = part.vectors[modality]
-    fused = part.vectors["fused"]
-    assert fused is not None
-    return float((fused if vector is None else vector) @ probe)
+    """Cosine of a part's vector with the probe; another stands in for one that is missing."""
+    vector = part.vectors[compared(part, modality)]
+    assert vector is not None
+    return float(vector @ probe)
+
+
+def compared(part: Part, modality: str) -> str:
+    """Which vector of a part is compared: its points where it has no exact faces, and else all of it in one."""
+    if part.vectors[modality] is not None:
+        return modality
+    return "shape" if modality == "brep" else "fused"
 
 
 @pytest.mark.usefixtures("ids")
@@ -73,19 +79,38 @@ def test_min_score_cuts(db: Database, rng: np.random.Generator) -> None:
 def test_like_against_another_vector_takes_its_candidates_by_that_vector(
     db: Database, rng: np.random.Generator, against: str
 ) -> None:
-    """More parts than are reranked, so that the candidates decide; the fused vectors stand in for a missing one."""
+    """More parts than are reranked, so that the candidates decide; other vectors stand in for a missing one."""
     asked, *others = parts = [random_part(rng, number) for number in range(300)]
     assert all(vector is not None for vector in asked.vectors.values())
     ids = insert(db, parts)
-    modalities = {part.number: "fused" if part.vectors[against] is None else against for part in others}
-    asked_of = {"fused": asked.vectors["fused"], against: asked.vectors[against]}
-    scores = {part.number: cosine(part, against, asked_of[modalities[part.number]]) for part in others}
+    scores = {part.number: cosine(part, against, asked.vectors[compared(part, against)]) for part in others}
     expected = sorted(scores, key=lambda number: scores[number], reverse=True)[:10]
     found = db.execute(
         "select part_number from cad.search_cad_like(%s, 10, options => %s)",
         [ids[asked.number], Jsonb({"against": against})],
     ).fetchall()
     assert [scores[number] for (number,) in found] == pytest.approx([scores[number] for number in expected], abs=1e-5)
+
+
+@pytest.mark.usefixtures("ids")
+@pytest.mark.parametrize(("faces", "weight"), [(True, 1), (False, 0)])
+def test_exact_faces_count_where_the_question_has_them(
+    db: Database, parts: list[Part], ids: dict[str, str], faces: bool, weight: int
+) -> None:
+    asked = next(part for part in parts if (part.vectors["brep"] is not None) == faces)
+    [(weights,)] = db.execute(
+        "select detail -> 'weights' from cad.explain_search(model_id => %s, k => 3) where stage = 'encode'",
+        [ids[asked.number]],
+    ).fetchall()
+    assert (weights["shape"], weights["brep"]) == (1, weight)
+    others = [part for part in parts if part is not asked]
+
+    def score(part: Part) -> float:
+        by_points = cosine(part, "shape", asked.vectors["shape"])
+        return (by_points + cosine(part, "brep", asked.vectors[compared(part, "brep")])) / 2 if faces else by_points
+
+    found = db.execute("select part_number, score from cad.search_cad_like(%s, 3)", [ids[asked.number]]).fetchall()
+    assert [score for _, score in found] == pytest.approx(sorted(map(score, others), reverse=True)[:3], abs=2e-3)
 
 
 @pytest.mark.usefixtures("ids")

@@ -115,7 +115,9 @@ begin
     asked := cad._ask(space, query, image, file, format, points, part, v);
     asked.boost := cad._wanted(options -> 'boost');
     weights := cad._weights(asked, options);
-    asked.brep_vec := coalesce(asked.brep_vec, asked.fused_vec); -- where options want it all the same
+    if weights -> 'brep' <> '0' then -- options may want it of a question without exact faces
+        asked.brep_vec := coalesce(asked.brep_vec, asked.fused_vec);
+    end if;
     if image is null and file is null and points is null then
         weights := weights || jsonb '{"fit": 0}';
     end if;

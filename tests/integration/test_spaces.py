@@ -54,17 +54,22 @@ def test_the_default_space_made_anew_is_the_same(parts: Connection) -> None:
     ).fetchone() == (rows,)
 
 
+def only_step_files_have(parts: Connection, table: str, vector: str) -> tuple[str, bytes]:
+    """That parts have this vector where they come from STEP files, and nowhere else; name and bytes of such a file."""
+    having = dict(
+        parts.execute(
+            f"select m.source_uri, s.{vector} is not null from cad.{table} as s join cad.model as m using (model_id)"
+        ).fetchall()
+    )
+    assert having and all(has == uri.endswith(".step") for uri, has in having.items())
+    [uri, *_] = [uri for uri in having if uri.endswith(".step")]
+    return uri, next(SAMPLES.rglob(uri)).read_bytes()
+
+
 def test_the_space_of_exact_geometry(parts: Connection) -> None:
     parts.execute("select cad.add_space('brep', 512, 'native', '{\"tower\": \"brep\"}')")
     parts.execute("call cad.reembed('brep')")
-    shaped = dict(
-        parts.execute(
-            "select m.source_uri, s.shape_vec is not null from cad.space_brep as s join cad.model as m using (model_id)"
-        ).fetchall()
-    )
-    assert shaped and all(has == uri.endswith(".step") for uri, has in shaped.items())
-    [uri, *_] = [uri for uri in shaped if uri.endswith(".step")]
-    content = next(SAMPLES.rglob(uri)).read_bytes()
+    uri, content = only_step_files_have(parts, "space_brep", "shape_vec")
     for space in ("brep", ["brep", "cad"]):
         found = parts.execute(
             "select m.source_uri, h.shape_score from cad.search_cad_shape(%s, 'step', 1, options => %s) as h"
@@ -76,14 +81,7 @@ def test_the_space_of_exact_geometry(parts: Connection) -> None:
 
 def test_exact_faces_are_a_score_of_their_own(parts: Connection) -> None:
     """A part is found by the faces of its file, and one that was read from a mesh has none."""
-    faces = dict(
-        parts.execute(
-            "select m.source_uri, s.brep_vec is not null from cad.space_cad as s join cad.model as m using (model_id)"
-        ).fetchall()
-    )
-    assert faces and all(has == uri.endswith(".step") for uri, has in faces.items())
-    [uri, *_] = [uri for uri in faces if uri.endswith(".step")]
-    content = next(SAMPLES.rglob(uri)).read_bytes()
+    uri, content = only_step_files_have(parts, "space_cad", "brep_vec")
     [(first, score), (_, second)] = parts.execute(
         "select m.source_uri, h.score from cad.search_cad_shape(%s, 'step', 2, options => %s) as h"
         " join cad.model as m using (model_id)",

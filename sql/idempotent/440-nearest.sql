@@ -8,7 +8,6 @@ volatile parallel restricted
 set search_path from current
 as $$
 begin
-    perform set_config('enable_seqscan', case when scan ? 'kind' then 'off' else 'on' end, true);
     perform set_config('hnsw.iterative_scan', case strategy when 'hnsw' then 'off' else 'relaxed_order' end, true);
     if scan ? 'ef_search' then
         perform set_config('hnsw.ef_search', scan ->> 'ef_search', true);
@@ -40,6 +39,8 @@ create or replace function cad._nearest_one_by_one(
 language plpgsql
 stable parallel restricted
 set search_path from current
+set enable_seqscan = on -- which cad._nearest_by_plan turns off, as it does sorting
+set enable_sort = on
 as $$
 -- The text put into the query is the name of a table, and is_wanted:
 -- @plpgsql_check_options: security_warnings = false

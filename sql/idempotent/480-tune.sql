@@ -1,15 +1,22 @@
 -- How to scan the indexes of a space, from measurements on its own vectors. A run is one transaction: whoever cancels
 -- it leaves everything as it was.
 
-create or replace function cad._tuning_questions(space text, most int, out questions halfvec[], out source text)
+create or replace function cad._tuning_questions(space text, out questions halfvec[], out source text)
 language plpgsql
 volatile parallel unsafe
 set search_path from current
 as $$
 declare
+    enough constant int := 100; -- of the log: what is really asked tells more than more that is not
+    many constant int := 400; -- tell a recall of 0.98 to about 0.005
+    compared constant bigint := 200000000; -- parts with questions, which is what takes the time: a few minutes
     searched cad.space;
+    parts bigint;
+    most int;
 begin
     select s.* into searched from cad.space as s where s.name = _tuning_questions.space;
+    select sum(p.parts) into parts from cad._partitions(searched.vectors) as p;
+    most := greatest(enough, least(many, parts / 25, compared / nullif(parts, 0)));
     source := 'log';
     select array_agg(q.question) into questions
     from (
@@ -20,19 +27,17 @@ begin
         order by q.search_id desc
         limit most
     ) as q;
-    if cardinality(questions) >= most then
+    if cardinality(questions) >= enough then
         return;
     end if;
     source := 'parts';
-    questions := cad._sampled_questions(
-        searched.vectors, (select sum(p.parts) from cad._partitions(searched.vectors) as p)::bigint, most
-    );
+    questions := cad._sampled_questions(searched.vectors, parts, most);
 end
 $$;
 
-comment on function cad._tuning_questions(text, int) is
-'Questions to measure a space with: the last that were logged, or where they are too few, vectors of parts and of what is '
-'said of them.';
+comment on function cad._tuning_questions(text) is
+'Questions to measure a space with, a hundred to four hundred: the last that were logged, or where they are too few, vectors '
+'of parts and of what is said of them.';
 
 create or replace function cad._compare_ms(vectors regclass, questions halfvec[], parts int)
 returns double precision
@@ -96,7 +101,7 @@ as $$
     union
 
     select least(s.setting, substr(p.parameter, 7)::int)
-    from unnest(array[2, 3, 4, 6, 9, 14, 20, 30, 50, 100]) as s (setting)
+    from unnest(array[2, 3, 4, 5, 6, 7, 9, 11, 14, 17, 20, 25, 30, 40, 50, 70, 100]) as s (setting)
     cross join unnest(parameters) as p (parameter)
     where kind = 'ivfflat' and p.parameter like 'lists=%'
 $$;
@@ -256,10 +261,9 @@ security definer
 set search_path from current
 as $$
 declare
-    most constant int := 100;
     fewest constant int := 20;
     tuned cad.tuning := cad._begin_tuning(space, target_recall, p95_ms);
-    asked record := cad._tuning_questions(space, most);
+    asked record := cad._tuning_questions(space);
     vectors regclass;
     compare_ms double precision;
     missed text;

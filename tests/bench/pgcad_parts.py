@@ -24,6 +24,7 @@ select sum(elapsed_ms) filter (where stage not in ('check', 'encode', 'plan', 'r
     max(detail ->> 'strategy') filter (where stage = 'plan')
 from cad.explain_search(v => %(vector)s, k => %(first)s, filters => %(filters)s, options => %(options)s)
 """
+TUNED_WITH = 400  # questions: as many as `cad.tune` takes of the log
 
 
 def identity(number: int) -> uuid.UUID:
@@ -56,7 +57,7 @@ def question(vector: NDArray[np.float32], share: float, first: int, **options: s
 
 
 def log_questions(db: Database, questions: Vectors, first: int, **options: str) -> None:
-    """Ask, so that `cad.tune` measures with what is asked: it takes the last hundred questions of the log."""
+    """Ask, so that `cad.tune` measures with what is asked: it takes the last questions of the log, up to TUNED_WITH."""
     db.execute("set pgcad.log_share = 1")
     for vector in questions:
         db.execute(SEARCH, question(vector, 1.0, first, **options)).fetchall()

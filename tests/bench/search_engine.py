@@ -326,7 +326,7 @@ def main() -> None:
             if not arguments.alone:
                 load_naive(db, parts)
             del parts
-            pgcad_parts.log_questions(db, draw_questions(model, 100, chance), FIRST)
+            pgcad_parts.log_questions(db, draw_questions(model, pgcad_parts.TUNED_WITH, chance), FIRST)
             started = time.perf_counter()
             db.execute("call cad.tune('cad', 0.98)")
             tune_s = time.perf_counter() - started

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pgcad_parts
 import report
 from contenders.contender import FIRST, Place, Setting, Unavailable, forget
 from contenders.process import ContenderProcess, contender_process
@@ -266,7 +267,7 @@ def draw(folder: Path, parts: int, questions: int, chance: np.random.Generator) 
     drawn, asked = DrawnParts.draw(model, parts, chance), draw_questions(model, questions, chance)
     for name, numbers in {
         "vectors": drawn.vectors, "masses": drawn.masses, "questions": asked,
-        "tuning": draw_questions(model, 100, chance),
+        "tuning": draw_questions(model, pgcad_parts.TUNED_WITH, chance),
     }.items():  # fmt: skip
         np.save(folder / f"{name}.npy", numbers)
     shares = [share for share in SHARES if share * parts >= 1]

@@ -280,6 +280,22 @@ def test_tuning_asks_what_was_asked(db: Database, rng: np.random.Generator) -> N
     assert rows[1][1]
 
 
+@pytest.mark.usefixtures("parts")
+def test_tuning_asks_the_more_the_more_it_tells_for_the_time(db: Database, rng: np.random.Generator) -> None:
+    for _ in range(120):
+        search(db, unit_vector(rng), 1, options={"strategy": "iterative"})
+    asked = {}
+    for parts in (400, 100_000, 100_000_000):
+        db.execute(
+            "create or replace function cad._partitions(vectors regclass) returns table (partition regclass,"
+            " families text[], parts bigint) language sql as "
+            f"$$ select 'cad.space_cad_default'::regclass, array[]::text[], {parts}::bigint $$"
+        )
+        [(asked[parts], source)] = db.execute("select cardinality(questions), source from cad._tuning_questions('cad')")
+        assert source == "log"
+    assert asked == {400: 100, 100_000: 120, 100_000_000: 100}
+
+
 @pytest.mark.parametrize("most", ["null", "-1"])
 def test_a_number_that_means_nothing_is_refused(db: Database, most: str) -> None:
     with pytest.raises(psycopg.errors.InvalidParameterValue, match="most is"):

@@ -59,11 +59,13 @@ language sql volatile parallel unsafe
 set search_path from current
 as $$
     insert into cad.tuned_scan (
-        space, version, vectors, kind, dim, setting, chosen, recall, recall_low, p50_ms, p95_ms, parts, cost_parts
+        space, version, vectors, kind, dim, setting, chosen, recall, recall_low, recall_tenth, recall_hundredth,
+        setting_tenth, setting_hundredth, p50_ms, p95_ms, parts, cost_parts
     )
     select
         c.space, c.version, format('cad.%I', partition)::regclass::text, c.kind, c.dim, c.setting, c.chosen,
-        c.recall, c.recall_low, c.p50_ms, c.p95_ms, c.parts, c.cost_parts
+        c.recall, c.recall_low, c.recall_tenth, c.recall_hundredth, c.setting_tenth, c.setting_hundredth,
+        c.p50_ms, c.p95_ms, c.parts, c.cost_parts
     from cad.tuned_scan as c
     inner join cad.tuning as t on t.space = c.space and t.version = c.version and t.in_force
     where c.space = _scan_alike.space and c.vectors = format('cad.%I', tuned)::regclass::text

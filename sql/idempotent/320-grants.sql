@@ -21,6 +21,7 @@ as $$
             '_hash_part', '_index_next', '_index_partition', '_index_recall', '_inherit_membership', '_is_seen_by_all',
             '_judged_matrix', '_judged_query', '_judged_questions', '_judged_scores', '_keep_old_indexes', '_ladder',
             '_latest_codes', '_lists_build_s', '_load_step', '_measure_build', '_measured_lists', '_measured_scans', '_move_family',
+            '_nearest_of_each',
             '_next_partition_to_index', '_note_part', '_note_resident_change', '_other_kinds', '_packed',
             '_parameters_of', '_parts_of', '_parts_to_copy', '_parts_without_vectors', '_policies', '_prewarm_function',
             '_predecessor', '_promotable', '_promoted_families', '_prove_index', '_prove_next', '_prove_profile',

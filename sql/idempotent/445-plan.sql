@@ -64,7 +64,8 @@ comment on function cad._default_scan_cost() is
 
 create or replace function cad._tuned_scans(vectors regclass)
 returns table (
-    partition text, kind text, dim int, setting int, found real, reached boolean, p50_ms real, cost_parts int
+    partition text, kind text, dim int, setting int, setting_tenth int, setting_hundredth int,
+    found real, reached boolean, p50_ms real, cost_parts int
 )
 language plpgsql
 stable parallel safe
@@ -74,7 +75,7 @@ as $$
 begin
     return query
     select
-        c.vectors, c.kind, c.dim, c.setting, least(c.recall, t.target_recall),
+        c.vectors, c.kind, c.dim, c.setting, c.setting_tenth, c.setting_hundredth, least(c.recall, t.target_recall),
         c.recall >= t.target_recall and c.p95_ms <= coalesce(t.target_p95_ms, 'infinity'),
         c.p50_ms, c.cost_parts
     from cad.space as s
@@ -162,23 +163,31 @@ $$;
 comment on function cad._to_fetch(text, int, int, double precision) is
 'How many parts a scan of an index fetches where so many are wanted and one in so many matches; null where all do.';
 
-create or replace function cad._deeper(one_in double precision)
+create or replace function cad._deeper(setting int, tenth int, hundredth int, one_in double precision)
 returns double precision
 language plpgsql
 immutable parallel safe
 set search_path from current
 as $$
+declare
+    -- Where nothing was measured: twice as many, as it was with a million drawn parts.
+    in_ten constant double precision := coalesce(tenth, 2 * setting);
+    in_hundred constant double precision := coalesce(hundredth, 2 * in_ten);
+    fewer constant double precision := log(greatest(1, one_in));
 begin
-    return greatest(1, one_in) ^ 0.2;
+    return case
+        when fewer <= 1 then setting * (in_ten / setting) ^ fewer
+        else in_ten * (in_hundred / in_ten) ^ (fewer - 1)
+    end;
 end
 $$;
 
-comment on function cad._deeper(double precision) is
-'How many times as many lists hold the nearest of the parts that match, where one in so many does (null: all). Measured: of '
-'a million drawn parts, half to a hundredth matching.';
+comment on function cad._deeper(int, int, int, double precision) is
+'How many lists hold the nearest of the parts that match, where one in so many does (null: all), from how many do where all, '
+'a tenth and a hundredth match.';
 
 create or replace function cad._scan_cost(
-    kind text, dim int, setting int, cost_parts int, most int, one_in double precision
+    kind text, dim int, setting int, lists double precision, cost_parts int, most int, one_in double precision
 )
 returns double precision
 language plpgsql
@@ -190,12 +199,12 @@ declare
 begin
     return case
         when cad._setting(kind) = 'ef_search' then cost_parts * greatest(1, fetched / setting) -- a graph is walked on and on
-        else cost_parts * cad._deeper(one_in) + fetched - cad._candidates(kind, dim, most)
+        else cost_parts * lists / setting + fetched - cad._candidates(kind, dim, most)
     end;
 end
 $$;
 
-comment on function cad._scan_cost(text, int, int, int, int, double precision) is
+comment on function cad._scan_cost(text, int, int, double precision, int, int, double precision) is
 'What a scan of an index costs where so many parts are wanted and one in so many matches, in parts compared one by one, of '
 'which a scan for ten costs so many where all match. To fetch one from a list costs about as much as to compare it.';
 
@@ -242,6 +251,8 @@ begin
                 x.dim,
                 coalesce(t.setting, cad._default_setting(x.kind, most)) as setting,
                 coalesce(t.cost_parts, cad._default_scan_cost()) as cost_parts,
+                t.setting_tenth,
+                t.setting_hundredth,
                 row_number() over (
                     partition by x.partition
                     order by
@@ -268,7 +279,7 @@ begin
                 'candidates', case when s.kind is not null then cad._to_fetch(s.kind, s.dim, most, o.one_in) end,
                 'ef_search', case when cad._setting(s.kind) = 'ef_search' then s.setting end,
                 'probes', case
-                    when s.kind = 'ivfflat' then least(32768, ceil(s.setting * cad._deeper(o.one_in)))
+                    when s.kind = 'ivfflat' then least(32768, ceil(s.lists))
                     when cad._setting(s.kind) = 'probes' then s.setting
                 end,
                 'only', case when p.among > 1 and p.families <> '{}' then p.families end,
@@ -280,13 +291,14 @@ begin
         cross join lateral (
             select case when is_filtered then p.parts / greatest(1, matching * coalesce(p.share, 1)) end as one_in
         ) as o
-        left join standing as s
-            on s.partition = p.partition
-            and s.preference = 1
-            and (
-                wanted is not null
-                or matching * coalesce(p.share, 1) > cad._scan_cost(s.kind, s.dim, s.setting, s.cost_parts, most, o.one_in)
-            )
+        left join lateral (
+            select i.*, cad._deeper(i.setting, i.setting_tenth, i.setting_hundredth, o.one_in) as lists
+            from standing as i
+            where i.partition = p.partition and i.preference = 1
+        ) as s
+            on wanted is not null
+            or matching * coalesce(p.share, 1)
+            > cad._scan_cost(s.kind, s.dim, s.setting, s.lists, s.cost_parts, most, o.one_in)
     );
 end
 $$;

@@ -108,18 +108,39 @@ $$;
 
 comment on function cad._ladder(text, text[]) is 'The settings of an index that are measured.';
 
+create or replace function cad._nearest_of_each(nearest uuid[], one_in int, most int)
+returns uuid[]
+language sql
+immutable parallel safe
+set search_path from current
+as $$
+    select array_agg(n.part)
+    from (
+        select u.part, row_number() over (partition by (uuid_hash(u.part) & 2147483647) % one_in order by u.place) as place
+        from unnest(nearest) with ordinality as u (part, place)
+    ) as n
+    where n.place <= most
+$$;
+
+comment on function cad._nearest_of_each(uuid[], int, int) is
+'Of parts, nearest first, so many that each of some filters would find: filters that let one in so many through, and together '
+'every part.';
+
 create or replace function cad._measured_scans(vectors regclass, partition regclass, questions halfvec[])
-returns table (kind text, dim int, setting int, hits int, wanted int, elapsed_ms double precision)
+returns table (kind text, dim int, setting int, one_in int, hits int, wanted int, elapsed_ms double precision)
 language plpgsql
 volatile parallel unsafe
 set search_path from current
 as $$
 declare
     most constant int := 10; -- what is found so, a scan for more finds too
+    fewest_match constant int := 100; -- one in so many
+    parts constant bigint := cad._parts_of(partition);
     asked cad._query;
     place jsonb; -- of the partition: one by one, which is the truth
     scan jsonb;
     truth uuid[];
+    matching uuid[];
     started timestamptz;
     nearest uuid[];
 begin
@@ -128,24 +149,40 @@ begin
     where s.value ->> 'partition' = partition::text;
     asked.vectors := vectors;
     foreach asked.fused_vec in array questions loop
-        truth := (cad._nearest_by_plan(asked, '{}', most, 'exact', jsonb_build_array(place))).nearest;
-        wanted := cardinality(truth);
-        for kind, dim, setting in
-            select x.kind, x.dim, l.setting
-            from cad._ways(vectors) as x
-            cross join cad._ladder(x.kind, x.parameters) as l (setting)
-            where x.partition = _measured_scans.partition
-            order by random() -- what slows the machine down for a while slows none of them alone
-        loop
-            scan := place || jsonb_build_object(
-                'kind', kind, 'dim', dim, 'candidates', cad._candidates(kind, dim, most),
-                cad._setting(kind), setting
-            );
-            started := clock_timestamp();
-            nearest := (cad._nearest_by_plan(asked, '{}', most, kind, jsonb_build_array(scan))).nearest;
-            elapsed_ms := extract(epoch from clock_timestamp() - started) * 1000;
-            hits := cad._hits(vectors, asked.fused_vec, nearest, truth);
-            return next;
+        -- Half as many again: by chance, more of them match one filter than another.
+        truth := (cad._nearest_by_plan(asked, '{}', most * fewest_match * 3 / 2, 'exact', jsonb_build_array(place))).nearest;
+        foreach one_in in array array[1, 10, fewest_match] loop
+            matching := cad._nearest_of_each(truth, one_in, most);
+            wanted := cardinality(matching);
+            for kind, dim, setting in
+                select x.kind, x.dim, l.setting
+                from cad._ways(vectors) as x
+                cross join cad._ladder(x.kind, x.parameters) as l (setting)
+                where
+                    x.partition = _measured_scans.partition
+                    and (
+                        one_in = 1
+                        -- or to look at each that matches would be quicker
+                        or x.kind = 'ivfflat' and parts / one_in > cad._to_fetch(x.kind, x.dim, most, one_in)
+                    )
+                order by random() -- what slows the machine down for a while slows none of them alone
+            loop
+                scan := place || jsonb_build_object(
+                    'kind', kind, 'dim', dim, 'candidates', cad._to_fetch(kind, dim, most, nullif(one_in, 1)),
+                    cad._setting(kind), setting
+                );
+                started := clock_timestamp();
+                nearest := (cad._nearest_by_plan(
+                    asked, '{}', case one_in when 1 then most else (scan -> 'candidates')::int end, kind,
+                    jsonb_build_array(scan)
+                )).nearest;
+                elapsed_ms := extract(epoch from clock_timestamp() - started) * 1000;
+                hits := case
+                    when one_in = 1 then cad._hits(vectors, asked.fused_vec, nearest, matching)
+                    else (select count(*) from unnest(matching) as m (part) where m.part in (select unnest(nearest)))
+                end;
+                return next;
+            end loop;
         end loop;
     end loop;
 end
@@ -153,7 +190,7 @@ $$;
 
 comment on function cad._measured_scans(regclass, regclass, halfvec[]) is
 'Scans every index of a partition with every setting for every question: how many of the ten nearest were found, and the '
-'time.';
+'time. Where lists are scanned, also how many of the ten nearest that a filter would let through, one part in so many.';
 
 create or replace function cad._tune_partition(
     tuned cad.tuning, vectors regclass, partition regclass, questions halfvec[], compare_ms double precision
@@ -168,59 +205,89 @@ as $$
             m.kind,
             m.dim,
             m.setting,
+            m.one_in,
             cad._recall(array_agg(m.hits), array_agg(m.wanted)) as recall,
             percentile_cont(0.5) within group (order by m.elapsed_ms) as p50_ms,
             percentile_cont(0.95) within group (order by m.elapsed_ms) as p95_ms
         from cad._measured_scans(vectors, _tune_partition.partition, questions) as m
-        group by m.kind, m.dim, m.setting
+        group by m.kind, m.dim, m.setting, m.one_in
     ),
 
-    judged as (
+    told as (
         select
             m.kind,
             m.dim,
             m.setting,
+            m.one_in,
             m.p50_ms,
             m.p95_ms,
             coalesce((m.recall).share, 1) as recall, -- where there is nothing to find
             coalesce((m.recall).low, 0) as recall_low,
-            case
-                when m.p95_ms > tuned.target_p95_ms then 4
-                when ((m.recall).share + (m.recall).low) / 2 < tuned.target_recall
-                    then case when (m.recall).share < tuned.target_recall then 3 else 2 end
-                else 1
-            end as rank
+            coalesce(((m.recall).share + (m.recall).low) / 2, 1) as sure
         from measured as m
     ),
 
     ranked as (
         select
-            judged.*,
+            t.*,
             row_number() over (
-                partition by kind, dim
+                partition by t.kind, t.dim
                 order by
-                    rank,
-                    case when rank < 3 then p50_ms end,
-                    case when rank = 3 then recall end desc,
-                    p95_ms
+                    j.rank,
+                    case when j.rank < 3 then t.p50_ms end,
+                    case when j.rank = 3 then t.recall end desc,
+                    t.p95_ms
             ) as place
-        from judged
+        from told as t
+        cross join lateral (
+            select case
+                when t.p95_ms > tuned.target_p95_ms then 4
+                when t.recall < tuned.target_recall then 3
+                when t.sure < tuned.target_recall then 2
+                else 1
+            end as rank
+        ) as j
+        where t.one_in = 1
+    ),
+
+    filtered as ( -- the least that is enough, or the most that was measured
+        select
+            r.kind,
+            r.dim,
+            t.one_in,
+            greatest(
+                r.setting,
+                coalesce(min(t.setting) filter (where t.sure >= least(tuned.target_recall, r.sure)), max(t.setting))
+            ) as setting
+        from ranked as r
+        inner join told as t on t.kind = r.kind and t.dim = r.dim and t.one_in > 1
+        where r.place = 1
+        group by r.kind, r.dim, r.setting, t.one_in
     )
 
     insert into cad.tuned_scan (
-        space, version, vectors, kind, dim, setting, chosen, recall, recall_low, p50_ms, p95_ms, parts, cost_parts
+        space, version, vectors, kind, dim, setting, chosen, recall, recall_low, recall_tenth, recall_hundredth,
+        setting_tenth, setting_hundredth, p50_ms, p95_ms, parts, cost_parts
     )
     select
-        tuned.space, tuned.version, _tune_partition.partition::text, kind, dim, setting, place = 1,
-        recall, recall_low, p50_ms, p95_ms, cad._parts_of(_tune_partition.partition),
-        least(round(p50_ms / compare_ms), 2147483647)
-    from ranked
+        tuned.space, tuned.version, _tune_partition.partition::text, r.kind, r.dim, r.setting, r.place = 1,
+        r.recall, r.recall_low, in_ten.recall, in_hundred.recall,
+        case when r.place = 1 then for_ten.setting end, case when r.place = 1 then for_hundred.setting end,
+        r.p50_ms, r.p95_ms, cad._parts_of(_tune_partition.partition), least(round(r.p50_ms / compare_ms), 2147483647)
+    from ranked as r
+    left join told as in_ten
+        on in_ten.kind = r.kind and in_ten.dim = r.dim and in_ten.setting = r.setting and in_ten.one_in = 10
+    left join told as in_hundred
+        on in_hundred.kind = r.kind and in_hundred.dim = r.dim and in_hundred.setting = r.setting and in_hundred.one_in = 100
+    left join filtered as for_ten on for_ten.kind = r.kind and for_ten.dim = r.dim and for_ten.one_in = 10
+    left join filtered as for_hundred
+        on for_hundred.kind = r.kind and for_hundred.dim = r.dim and for_hundred.one_in = 100
 $$;
 
 comment on function cad._tune_partition(cad.tuning, regclass, regclass, halfvec[], double precision) is
 'Measures the indexes of a partition and chooses a setting for each: the fastest that reaches the recall within the time, and '
 'not by luck: half-way down to the low end of its interval it does, too; else the fastest that reaches it at all; else the best '
-'recall within the time; else the fastest.';
+'recall within the time; else the fastest. And for lists, how many more of them it takes where few parts match.';
 
 create or replace function cad._begin_tuning(space text, target_recall real, target_p95_ms real)
 returns cad.tuning

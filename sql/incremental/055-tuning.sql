@@ -42,6 +42,10 @@ create table cad.tuned_scan (
     chosen boolean not null,
     recall real not null,
     recall_low real not null,
+    recall_tenth real,
+    recall_hundredth real,
+    setting_tenth integer,
+    setting_hundredth integer,
     p50_ms real not null,
     p95_ms real not null,
     parts bigint not null,
@@ -60,6 +64,13 @@ comment on column cad.tuned_scan.setting is 'hnsw.ef_search, ivfflat.probes, or 
 comment on column cad.tuned_scan.chosen is 'Whether the index is scanned with this setting.';
 comment on column cad.tuned_scan.recall is 'Share of the ten nearest parts that was found.';
 comment on column cad.tuned_scan.recall_low is 'Lower end of the 95 % interval of that share: what holds for other questions, too.';
+comment on column cad.tuned_scan.recall_tenth is
+'The same where a tenth of the parts matches a filter, one that is all the same to the vectors. Measured '
+'for ivfflat, where so many are left that looking at each would take longer.';
+comment on column cad.tuned_scan.recall_hundredth is 'The same where a hundredth does.';
+comment on column cad.tuned_scan.setting_tenth is
+'Beside a chosen setting, the one with which the recall is reached where a tenth of the parts matches.';
+comment on column cad.tuned_scan.setting_hundredth is 'The same where a hundredth does.';
 comment on column cad.tuned_scan.p50_ms is 'Median time of a scan.';
 comment on column cad.tuned_scan.p95_ms is 'Time that 95 of 100 scans stay below.';
 comment on column cad.tuned_scan.parts is 'Parts of the partition then.';

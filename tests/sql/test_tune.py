@@ -122,8 +122,9 @@ def test_searches_follow_what_was_measured(db: Database, rng: np.random.Generato
 
 MEASURED = """
 create or replace function cad._measured_scans(vectors regclass, partition regclass, questions halfvec[])
-returns table (kind text, dim int, setting int, hits int, wanted int, elapsed_ms double precision) language sql as $$
-    select x.kind, x.dim, m.setting, case when q.n <= m.bad_questions then m.hits else 10 end, 10, m.setting
+returns table (kind text, dim int, setting int, one_in int, hits int, wanted int, elapsed_ms double precision)
+language sql as $$
+    select x.kind, x.dim, m.setting, 1, case when q.n <= m.bad_questions then m.hits else 10 end, 10, m.setting
     from cad._ways(vectors) as x
     cross join (values (20, 40, 5), (40, 2, 2), (80, 4, 9), (140, 0, 0)) as m (setting, bad_questions, hits)
     cross join generate_series(1, 100) as q (n)
@@ -143,11 +144,61 @@ def test_what_reaches_the_recall_by_luck_is_taken_only_where_nothing_does_better
     assert {setting for (setting,) in tuned(db, "setting")} == {chosen}
 
 
+FILTERED = """
+create or replace function cad._measured_scans(vectors regclass, partition regclass, questions halfvec[])
+returns table (kind text, dim int, setting int, one_in int, hits int, wanted int, elapsed_ms double precision)
+language sql as $$
+    select 'ivfflat', 128, s.setting, f.one_in, case when s.setting >= f.enough then 100 else 90 end, 100, s.setting
+    from generate_series(2, {}) as s (setting)
+    cross join (values (1, 6), (10, 15), (100, 60)) as f (one_in, enough)
+    cross join generate_series(1, 100)
+$$
+"""
+
+
+@pytest.mark.parametrize(("most", "chosen"), [(100, (6, 15, 60)), (50, (6, 15, 50)), (4, (2, 2, 2))])
+def test_filters_get_as_many_lists_as_they_were_measured_to_need(
+    db: Database, rng: np.random.Generator, most: int, chosen: tuple[int, int, int]
+) -> None:
+    insert(db, [random_part(rng, number) for number in range(60)])
+    db.execute(FILTERED.format(most))
+    db.execute("call cad.tune('cad', 0.98)")
+    assert tuned(db, "setting, setting_tenth, setting_hundredth") == [chosen]
+
+
+def test_lists_are_looked_into_by_how_many_match(db: Database) -> None:
+    def lists(one_in: float | None, *measured: int | None) -> float:
+        [(found,)] = db.execute("select cad._deeper(6, %s, %s, %s)", [*measured, one_in]).fetchall()
+        return round(float(found), 6)
+
+    assert [lists(one_in, 15, 60) for one_in in (None, 1, 10, 100)] == [6, 6, 15, 60]
+    assert [lists(one_in, 15, None) for one_in in (10, 100)] == [15, 30]
+    assert [lists(one_in, None, None) for one_in in (10, 100)] == [12, 24]
+    assert 6 < lists(3, 15, 60) < 15 < lists(30, 15, 60) < 60 < lists(200, 15, 60)
+
+
+@pytest.mark.usefixtures("parts")
+def test_filters_are_measured_where_many_parts_match_them(db: Database) -> None:
+    db.execute("call cad.add_index('cad', 'ivfflat', '{\"lists\": 20}')")
+    db.execute("call cad.tune('cad', 0.9)")
+    assert set(tuned(db, "recall_tenth, recall_hundredth, setting_tenth")) == {(None, None, None)}
+    db.execute("create or replace function cad._parts_of(vectors regclass) returns bigint language sql return 10000")
+    db.execute("call cad.tune('cad', 0.9)")
+    measured = tuned(db, "kind, setting, recall_tenth, setting_tenth, recall_hundredth")
+    assert [row[2:] for row in measured if row[0] == "hnsw"] == [(None, None, None)] * 3
+    for _, setting, recall, setting_tenth, recall_hundredth in (row for row in measured if row[0] == "ivfflat"):
+        assert 0 < recall <= 1
+        assert setting <= setting_tenth <= 20
+        assert recall_hundredth is None
+
+
 @pytest.mark.parametrize("kind", ["hnsw", "ivfflat"])
 def test_a_scan_costs_the_more_the_fewer_match_and_the_more_are_wanted(db: Database, kind: str) -> None:
     def cost(most: int, one_in: float | None) -> float:
-        asked = [kind, 128, 20, 300, most, one_in]
-        [(parts,)] = db.execute("select cad._scan_cost(%s, %s, %s, %s, %s, %s)", asked).fetchall()
+        asked = [kind, 128, 20, 20, one_in, 300, most, one_in]
+        [(parts,)] = db.execute(
+            "select cad._scan_cost(%s, %s, %s, cad._deeper(%s, 35, 70, %s), %s, %s, %s)", asked
+        ).fetchall()
         return float(parts)
 
     assert cost(10, None) == 300

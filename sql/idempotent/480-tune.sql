@@ -192,6 +192,45 @@ comment on function cad._measured_scans(regclass, regclass, halfvec[]) is
 'Scans every index of a partition with every setting for every question: how many of the ten nearest were found, and the '
 'time. Where lists are scanned, also how many of the ten nearest that a filter would let through, one part in so many.';
 
+create or replace function cad._measured_recall(vectors regclass, partition regclass, questions halfvec[])
+returns table (
+    kind text, dim int, setting int, one_in int, recall double precision, recall_low double precision,
+    sure double precision, p50_ms double precision, p95_ms double precision
+)
+language sql
+volatile parallel unsafe
+set search_path from current
+as $$
+    select
+        m.kind,
+        m.dim,
+        m.setting,
+        m.one_in,
+        coalesce((r.recall).share, 1) as recall, -- where there is nothing to find
+        coalesce((r.recall).low, 0) as recall_low,
+        coalesce(((r.recall).share + (r.recall).low) / 2, 1) as sure,
+        m.p50_ms,
+        m.p95_ms
+    from (
+        select
+            s.kind,
+            s.dim,
+            s.setting,
+            s.one_in,
+            array_agg(s.hits) as hits,
+            array_agg(s.wanted) as wanted,
+            percentile_cont(0.5) within group (order by s.elapsed_ms) as p50_ms,
+            percentile_cont(0.95) within group (order by s.elapsed_ms) as p95_ms
+        from cad._measured_scans(vectors, partition, questions) as s
+        group by s.kind, s.dim, s.setting, s.one_in
+    ) as m
+    cross join lateral (select cad._recall(m.hits, m.wanted) as recall) as r
+$$;
+
+comment on function cad._measured_recall(regclass, regclass, halfvec[]) is
+'Recall and time of every index of a partition with every setting, without a filter and with those that let few through. '
+'sure: half-way down to the low end of the interval, which is not by luck.';
+
 create or replace function cad._tune_partition(
     tuned cad.tuning, vectors regclass, partition regclass, questions halfvec[], compare_ms double precision
 )
@@ -200,31 +239,8 @@ language sql
 volatile parallel unsafe
 set search_path from current
 as $$
-    with measured as (
-        select
-            m.kind,
-            m.dim,
-            m.setting,
-            m.one_in,
-            cad._recall(array_agg(m.hits), array_agg(m.wanted)) as recall,
-            percentile_cont(0.5) within group (order by m.elapsed_ms) as p50_ms,
-            percentile_cont(0.95) within group (order by m.elapsed_ms) as p95_ms
-        from cad._measured_scans(vectors, _tune_partition.partition, questions) as m
-        group by m.kind, m.dim, m.setting, m.one_in
-    ),
-
-    told as (
-        select
-            m.kind,
-            m.dim,
-            m.setting,
-            m.one_in,
-            m.p50_ms,
-            m.p95_ms,
-            coalesce((m.recall).share, 1) as recall, -- where there is nothing to find
-            coalesce((m.recall).low, 0) as recall_low,
-            coalesce(((m.recall).share + (m.recall).low) / 2, 1) as sure
-        from measured as m
+    with told as materialized ( -- measured once
+        select m.* from cad._measured_recall(vectors, _tune_partition.partition, questions) as m
     ),
 
     ranked as (

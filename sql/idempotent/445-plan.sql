@@ -205,8 +205,8 @@ end
 $$;
 
 comment on function cad._scan_cost(text, int, int, double precision, int, int, double precision) is
-'What a scan of an index costs where so many parts are wanted and one in so many matches, in parts compared one by one, of '
-'which a scan for ten costs so many where all match. To fetch one from a list costs about as much as to compare it.';
+'What a scan of an index costs where so many parts are wanted and one in so many matches, which takes so many lists, in parts '
+'compared one by one, of which a scan for ten costs so many where all match. To fetch one from a list costs about as much as to compare it.';
 
 create or replace function cad._scans(vectors regclass, filters jsonb, wanted text, matching int, most int)
 returns jsonb
